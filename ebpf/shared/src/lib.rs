@@ -1,0 +1,1 @@
+//! Types that the kernel programs and their loader share.

@@ -1,0 +1,1 @@
+//! The ledger: format, hashing, recovery, verification.

@@ -1,0 +1,1 @@
+//! Namespaces, processes and seccomp of tollgate exec.

@@ -1,0 +1,1 @@
+//! Provider dialects: bytes to meaning, and refusals to bytes.

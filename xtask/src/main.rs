@@ -1,0 +1,3 @@
+//! Checks, generation, demo and bench of this repository.
+
+fn main() {}
