@@ -135,6 +135,8 @@ pub struct Prepared {
 pub struct Summary {
     /// The run.
     pub run: String,
+    /// The agent.
+    pub agent: String,
     /// Priced requests that were forwarded.
     pub requests: u64,
     /// Models that answered.
