@@ -2,3 +2,5 @@
 //! it out.
 
 pub mod clock;
+pub mod listen;
+pub mod upstream;
