@@ -96,12 +96,14 @@ pub(crate) fn update() -> Result<()> {
     if !list.is_file() {
         std::fs::create_dir_all(&dir)?;
         let wanted = format!("litellm=={LITELLM}");
-        let pip = ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"];
+        let pip =
+            ["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"];
         shell::run(Command::new("python3").args(pip).arg(&dir).arg(wanted))?;
         let wheel = wheel_in(&dir)?;
         shell::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(&dir))?;
     }
-    let text = std::fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let text = std::fs::read_to_string(&list)
+        .with_context(|| format!("cannot read {}", list.display()))?;
     let written = convert(&text, AS_OF, &format!("litellm {LITELLM}"))?;
     let path = shell::root()?.join(CATALOG);
     std::fs::create_dir_all(path.parent().context("the catalog lies in no folder")?)?;
@@ -122,7 +124,8 @@ fn wheel_in(dir: &Path) -> Result<std::path::PathBuf> {
 
 /// Converts the whole list; the result ends with a newline and has one line per field.
 fn convert(list: &str, as_of: &str, source: &str) -> Result<String> {
-    let raw: BTreeMap<String, &RawValue> = serde_json::from_str(list).context("the list is not an object")?;
+    let raw: BTreeMap<String, &RawValue> =
+        serde_json::from_str(list).context("the list is not an object")?;
     let mut models = BTreeMap::new();
     for (id, fields) in raw {
         if id.contains('/') || id == "sample_spec" {
@@ -140,14 +143,20 @@ fn convert(list: &str, as_of: &str, source: &str) -> Result<String> {
 
 /// A model the gate can price, or none: another provider, another mode, or a price that tokens alone do not give.
 fn model(fields: &Fields<'_>) -> Result<Option<Model>> {
-    let (Some(provider), Some(mode)) = (text(fields, "litellm_provider")?, text(fields, "mode")?) else {
+    let (Some(provider), Some(mode)) = (text(fields, "litellm_provider")?, text(fields, "mode")?)
+    else {
         return Ok(None);
     };
     let priced_otherwise = fields.keys().any(|name| {
         name.contains("cost_per")
-            && ["audio", "image", "pixel", "second", "character"].iter().any(|unit| name.contains(unit))
+            && ["audio", "image", "pixel", "second", "character"]
+                .iter()
+                .any(|unit| name.contains(unit))
     });
-    if !["openai", "anthropic"].contains(&provider.as_str()) || !MODES.contains(&mode.as_str()) || priced_otherwise {
+    if !["openai", "anthropic"].contains(&provider.as_str())
+        || !MODES.contains(&mode.as_str())
+        || priced_otherwise
+    {
         return Ok(None);
     }
     let standard = rates(fields, "")?;
@@ -170,7 +179,9 @@ fn model(fields: &Fields<'_>) -> Result<Option<Model>> {
 }
 
 fn tier(fields: &Fields<'_>, suffix: &str) -> Result<Option<Rates>> {
-    Some(rates(fields, suffix)?).filter(|rates| *rates != Rates::default()).map_or(Ok(None), |rates| Ok(Some(rates)))
+    Some(rates(fields, suffix)?)
+        .filter(|rates| *rates != Rates::default())
+        .map_or(Ok(None), |rates| Ok(Some(rates)))
 }
 
 fn rates(fields: &Fields<'_>, suffix: &str) -> Result<Rates> {
@@ -199,7 +210,10 @@ fn step(fields: &Fields<'_>, step: &str, suffix: &str) -> Result<Rates> {
 
 /// The number of tokens in `input_cost_per_token_above_272k_tokens`, for the tier with that suffix.
 fn threshold(name: &str, suffix: &str) -> Option<u64> {
-    let thousands = name.strip_prefix("input_cost_per_token_above_")?.strip_suffix(suffix)?.strip_suffix("k_tokens")?;
+    let thousands = name
+        .strip_prefix("input_cost_per_token_above_")?
+        .strip_suffix(suffix)?
+        .strip_suffix("k_tokens")?;
     Some(thousands.parse::<u64>().ok()? * 1000)
 }
 
@@ -235,7 +249,10 @@ fn number(fields: &Fields<'_>, name: &str) -> Result<Option<u64>> {
 }
 
 fn text(fields: &Fields<'_>, name: &str) -> Result<Option<String>> {
-    fields.get(name).map(|raw| serde_json::from_str(raw.get()).with_context(|| name.to_owned())).transpose()
+    fields
+        .get(name)
+        .map(|raw| serde_json::from_str(raw.get()).with_context(|| name.to_owned()))
+        .transpose()
 }
 
 /// A JSON number times ten to the power of `places`, exactly.

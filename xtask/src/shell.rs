@@ -23,8 +23,10 @@ pub(crate) fn root() -> Result<PathBuf> {
 pub(crate) fn cache() -> Result<PathBuf> {
     let dir = match std::env::var_os("TOLLGATE_CACHE") {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME").context("neither TOLLGATE_CACHE nor HOME is set")?)
-            .join(".cache/tollgate"),
+        None => PathBuf::from(
+            std::env::var_os("HOME").context("neither TOLLGATE_CACHE nor HOME is set")?,
+        )
+        .join(".cache/tollgate"),
     };
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)
@@ -49,7 +51,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let out = command.output().with_context(|| format!("cannot start {}", shown(command)))?;
     if !out.status.success() {
-        bail!("{} ended with {}: {}", shown(command), out.status, String::from_utf8_lossy(&out.stderr).trim());
+        bail!(
+            "{} ended with {}: {}",
+            shown(command),
+            out.status,
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
     }
     String::from_utf8(out.stdout).with_context(|| format!("{} wrote no UTF-8", shown(command)))
 }
