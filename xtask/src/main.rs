@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod ci;
 mod prices;
+mod setup;
 mod shell;
+mod tidy;
 
 /// `cargo xtask CHORE`
 #[derive(Parser)]
@@ -17,12 +20,24 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// All that CI checks: format, conventions, bans, clippy, tests
+    Ci,
+    /// All tests, with their set-up
+    Test,
+    /// The conventions no compiler checks
+    Tidy,
+    /// Installs what the checks and tests need
+    Setup,
     /// Converts litellm's price list into proxy/daemon/catalog/prices.json
     Prices,
 }
 
 fn main() -> ExitCode {
     let done = match Args::parse().chore {
+        Chore::Ci => ci::ci(),
+        Chore::Test => ci::test(),
+        Chore::Tidy => tidy::tidy(),
+        Chore::Setup => setup::setup(),
         Chore::Prices => prices::update(),
     };
     match done {

@@ -72,3 +72,23 @@ fn shown(command: &Command) -> String {
     words.extend(command.get_args().map(OsStr::to_string_lossy));
     words.join(" ")
 }
+
+/// Whether this runs as the superuser.
+pub(crate) fn is_root() -> Result<bool> {
+    let status = std::fs::read_to_string("/proc/self/status").context("/proc is not mounted")?;
+    let uids = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .context("no Uid line in /proc/self/status")?;
+    Ok(uids.split_whitespace().nth(1) == Some("0"))
+}
+
+/// Refuses, with the way out, where namespaces and kernel programs could not be set up.
+pub(crate) fn needs_root(chore: &str) -> Result<()> {
+    ensure!(
+        is_root()?,
+        "`cargo xtask {chore}` needs root: it makes network namespaces and loads kernel programs. \
+         Run: sudo -E env \"PATH=$PATH\" cargo xtask {chore}"
+    );
+    Ok(())
+}
