@@ -1,1 +1,3 @@
-//! The whole system under test.
+//! The whole system under test: an offline provider that speaks as the real ones do, and the clients that meet it.
+
+pub mod provider;
