@@ -74,9 +74,10 @@ fn torn() -> (Bench, Vec<u8>, usize, usize) {
     // While this acknowledgement waits the writer does too, so that the next two go together.
     ledger.append(draft(Kind::Decision, "decision"), Urgency::Commit, move |result| {
         result.unwrap();
-        released.recv().unwrap();
         tell.send(end(&std::fs::read(file).unwrap())).unwrap();
+        released.recv().unwrap();
     });
+    let from = told.recv().unwrap();
     for _ in 0..2 {
         let on_its_way = draft(Kind::Decision, "on its way");
         ledger.append(on_its_way, Urgency::Commit, |result| assert!(result.is_ok()));
@@ -87,7 +88,7 @@ fn torn() -> (Bench, Vec<u8>, usize, usize) {
     std::fs::remove_dir_all(bench.state().join("checkpoints")).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     let to = end(&bytes);
-    (bench, bytes, told.recv().unwrap(), to)
+    (bench, bytes, from, to)
 }
 
 /// The ledger opens, keeps what was acknowledged, says what it cut off, and goes on.
