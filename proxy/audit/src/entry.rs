@@ -340,7 +340,7 @@ impl Entry {
             1 => Some(Commitment(Hash(cursor.array()?))),
             _ => return Err(Malformed("a commitment is neither there nor absent")),
         };
-        let length = usize::try_from(cursor.u32()?).map_err(|_| Malformed("a body is too long"))?;
+        let length = usize::try_from(cursor.u32()?).ok().ok_or(Malformed("a body is too long"))?;
         let body = Body(cursor.text(length)?.into());
         cursor.end()?;
         Ok(Entry { seq, prev, time, kind, who, body, commitment, hash: Hash::of_leaf(encoded) })

@@ -224,8 +224,8 @@ mod tests {
     #[test]
     fn agents_rules_and_reasons_are_told_apart() {
         let mut flood = Flood::new();
-        for _ in 0..30 {
-            let _ = flood.refuse(agent("a"), 0);
+        for number in 0..30 {
+            assert_eq!(flood.refuse(agent("a"), 0) == Admission::Entry, number < 20);
         }
         assert_eq!(flood.refuse(agent("b"), 0), Admission::Entry);
         let other = Refused { reason: "private address".into(), ..agent("a") };
@@ -243,8 +243,9 @@ mod tests {
     fn memory_is_bounded_and_the_count_is_kept() {
         let mut flood = Flood::new();
         for number in 0..50_000 {
-            let _ = flood.refuse(refused(Source::Peer(number.to_string())), 0);
-            let _ = flood.share(&number.to_string(), 0);
+            let peer = refused(Source::Peer(number.to_string()));
+            assert_eq!(flood.refuse(peer, 0), Admission::Counted);
+            assert_eq!(flood.share(&number.to_string(), 0), number < TRACKED);
         }
         assert!(flood.seconds.len() <= TRACKED + 1 && flood.shares.len() <= TRACKED);
         let counted = flood.due(SECOND);

@@ -18,11 +18,7 @@ const ED25519: u8 = 1;
 
 /// The origin line, which is also the key's name.
 pub(crate) fn origin(log: &LogId) -> String {
-    let mut origin = String::from("tollgate.dev/ledger/");
-    for byte in log {
-        origin.push_str(&format!("{byte:02x}"));
-    }
-    origin
+    format!("tollgate.dev/ledger/{:032x}", u128::from_be_bytes(*log))
 }
 
 fn key_id(name: &str, key: &VerifyingKey) -> [u8; 4] {

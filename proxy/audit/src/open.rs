@@ -28,7 +28,7 @@ pub enum Opened {
     /// It has all that it acknowledged.
     Ready(Ledger),
     /// It has less, or something else. Nothing may be admitted until an operator accepts the loss.
-    Behind(Behind),
+    Behind(Box<Behind>),
 }
 
 /// A ledger that falls short of what it acknowledged. It is locked, and not changed.
@@ -117,7 +117,7 @@ impl Opening {
         };
         let acknowledged = newest.map(|slot| slot.point);
         let loss = Loss { kept: replayed.chain.point(), acknowledged, found };
-        Ok(Opened::Behind(Behind { opening: self, replayed, newest, loss }))
+        Ok(Opened::Behind(Box::new(Behind { opening: self, replayed, newest, loss })))
     }
 
     /// Cuts off a torn tail and begins to write.
@@ -262,8 +262,8 @@ impl Behind {
     ///
     /// # Errors
     /// When the disk refuses; the ledger is behind as before.
-    pub fn accept_loss(self, who: Who, reason: &str) -> Result<Ledger, OpenError> {
-        let Behind { opening, replayed, newest, loss } = self;
+    pub fn accept_loss(self: Box<Self>, who: Who, reason: &str) -> Result<Ledger, OpenError> {
+        let Behind { opening, replayed, newest, loss } = *self;
         opening
             .set_aside(&replayed)
             .map_err(OpenError::io("move what is lost in", opening.state.path()))?;

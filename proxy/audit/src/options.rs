@@ -22,6 +22,9 @@ pub(crate) const FIRST_SEGMENT: u64 = 1 << 20;
 /// Tells the time in microseconds since the Unix epoch.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
+/// What is done when a ledger stops for good.
+pub type Poisoned = Box<dyn FnOnce(&LedgerError) + Send>;
+
 /// State that follows from the entries: it can be thrown away and rebuilt.
 ///
 /// The writer's thread owns it and applies each entry once it is durable and before it is
@@ -61,7 +64,7 @@ pub struct Options {
     /// The source of keys and nonces.
     pub random: Random,
     /// Called once, from the writer's thread, when the ledger stops for good.
-    pub poisoned: Box<dyn FnOnce(&LedgerError) + Send>,
+    pub poisoned: Poisoned,
     /// Bytes of a segment made from now on; [`SEGMENT`] by default, [`MIN_SEGMENT`] at least.
     pub segment_bytes: u64,
     pub(crate) disk: Arc<dyn Disk>,

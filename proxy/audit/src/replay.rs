@@ -33,8 +33,7 @@ pub(crate) fn load(
         if header.first != number {
             return Err(Malformed("its name is another segment's"));
         }
-        let capacity =
-            usize::try_from(header.capacity).map_err(|_| Malformed("it is too large"))?;
+        let capacity = usize::try_from(header.capacity).ok().ok_or(Malformed("it is too large"))?;
         if bytes.len() < capacity {
             bytes.resize(capacity, 0);
         }

@@ -65,7 +65,8 @@ impl Cipher {
     ) -> Result<(), Malformed> {
         self.0
             .encrypt_in_place(nonce.into(), aad, bytes)
-            .map_err(|_| Malformed("it is too long to be sealed"))
+            .ok()
+            .ok_or(Malformed("it is too long to be sealed"))
     }
 
     /// Replaces ciphertext and tag by the plaintext.
@@ -77,7 +78,8 @@ impl Cipher {
     ) -> Result<(), Malformed> {
         self.0
             .decrypt_in_place(nonce.into(), aad, bytes)
-            .map_err(|_| Malformed("it does not decrypt"))
+            .ok()
+            .ok_or(Malformed("it does not decrypt"))
     }
 }
 

@@ -87,7 +87,7 @@ impl Header {
         mut encoded: Vec<u8>,
         out: &mut Vec<u8>,
     ) -> Result<(), Malformed> {
-        let sealed = u32::try_from(encoded.len() + TAG).map_err(|_| Malformed("it is too long"))?;
+        let sealed = u32::try_from(encoded.len() + TAG).ok().ok_or(Malformed("it is too long"))?;
         let nonce = nonce(salt, seq);
         let head = [&sealed.to_be_bytes()[..], &seq.to_be_bytes(), &durable.to_be_bytes(), &nonce]
             .concat();
@@ -104,7 +104,7 @@ impl Header {
         let mut fields = Cursor::new(head);
         let (length, seq, durable) = (fields.u32()?, fields.u64()?, fields.u64()?);
         let nonce = fields.array()?;
-        let length = usize::try_from(length).map_err(|_| Malformed("it is too long"))?;
+        let length = usize::try_from(length).ok().ok_or(Malformed("it is too long"))?;
         let mut sealed = cursor.bytes(length)?.to_vec();
         self.cipher.open(&nonce, &self.aad(head), &mut sealed)?;
         let entry = Entry::decode(&sealed)?;

@@ -36,14 +36,12 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 fn fill(folder: &Folder, disk: &dyn Disk, capacity: u64, now: u64) -> State {
     let filled = folder.make_file(NAME).and_then(|file| disk.fill(&file, capacity).map(|()| file));
-    match filled {
-        Ok(file) => State::Ready(file),
-        Err(_) => {
-            // What was filled of it holds space that the disk lacks.
-            drop(folder.remove(NAME));
-            State::Failed(now)
-        }
+    if let Ok(file) = filled {
+        return State::Ready(file);
     }
+    // What was filled of it holds space that the disk lacks.
+    drop(folder.remove(NAME));
+    State::Failed(now)
 }
 
 impl Spare {

@@ -289,7 +289,7 @@ impl Verification {
             match opened {
                 Some(Ok((signed, root))) if signed == *size => self.checkpoint(*size, root),
                 Some(Ok(_)) => {
-                    self.fault(None, None, format!("checkpoint {size} is named for another size"))
+                    self.fault(None, None, format!("checkpoint {size} is named for another size"));
                 }
                 Some(Err(why)) => self.fault(None, None, format!("checkpoint {size}: {why}")),
                 None => self.fault(None, None, format!("checkpoint {size} is no text")),

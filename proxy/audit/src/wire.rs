@@ -43,7 +43,7 @@ impl<'a> Cursor<'a> {
     }
 
     pub(crate) fn text(&mut self, length: usize) -> Result<&'a str, Malformed> {
-        std::str::from_utf8(self.bytes(length)?).map_err(|_| Malformed("text is not UTF-8"))
+        std::str::from_utf8(self.bytes(length)?).ok().ok_or(Malformed("text is not UTF-8"))
     }
 
     pub(crate) fn rest(&mut self) -> &'a [u8] {

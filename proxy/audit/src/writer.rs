@@ -16,7 +16,7 @@ use crate::error::LedgerError;
 use crate::ledger::marks;
 use crate::mark::Mark;
 use crate::note;
-use crate::options::{Clock, View};
+use crate::options::{Clock, Poisoned, View};
 use crate::queue::{Ack, Queue, Receipt, Waiting};
 use crate::seal::{Keys, NONCE, Random};
 use crate::segment::{ENDING, FRAME, Header};
@@ -75,7 +75,7 @@ pub(crate) struct Writer {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) now: Clock,
     pub(crate) view: Box<dyn View>,
-    pub(crate) poisoned: Option<Box<dyn FnOnce(&LedgerError) + Send>>,
+    pub(crate) poisoned: Option<Poisoned>,
     pub(crate) current: Current,
     pub(crate) spare: Spare,
     pub(crate) chain: Chain,
@@ -249,13 +249,11 @@ impl Writer {
         self.folders.ledger.sync()?;
         self.current = Current { file, header, at: bytes.len() as u64 };
         self.sign()?;
-        match snapshot {
-            Ok(draft) => self.stage_own(draft),
-            Err(_) => {
-                self.queue.skipped.fetch_add(1, Ordering::Relaxed);
-                Ok(())
-            }
+        if let Ok(draft) = snapshot {
+            return self.stage_own(draft);
         }
+        self.queue.skipped.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Stages an entry of the ledger's own. A segment that has just begun has room for it.

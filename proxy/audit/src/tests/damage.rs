@@ -10,7 +10,7 @@ use crate::*;
 fn small(count: usize) -> (Bench, Vec<u8>, usize) {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, count);
+    fill(&ledger, count);
     ledger.close();
     let bytes = std::fs::read(&bench.segments()[0]).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
@@ -62,7 +62,7 @@ fn a_cut_in_the_zeros_is_named_and_mended() {
 fn torn() -> (Bench, Vec<u8>, usize, usize) {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, 3);
+    fill(&ledger, 3);
     ledger.close();
     let path = bench.segments()[0].clone();
     let mark = std::fs::read(bench.state().join("checkpoint")).unwrap();
@@ -97,7 +97,7 @@ fn recovers(bench: &Bench, case: &str) {
     assert!(report.valid && report.torn_tail.is_some(), "{case}: {report:?}");
     let ledger = bench.ready();
     assert!(ledger.recovered().is_some(), "{case}");
-    bench.fill(&ledger, 1);
+    fill(&ledger, 1);
     ledger.close();
     let entries = bench.entries();
     assert!(entries.iter().any(|entry| entry.kind == Kind::Recovered), "{case}");
@@ -141,7 +141,7 @@ fn what_a_later_commit_has_proved_durable_is_not_taken_for_torn() {
     let (bench, ..) = small(1);
     let mark = std::fs::read(bench.state().join("checkpoint")).unwrap();
     let ledger = bench.ready();
-    bench.fill(&ledger, 4);
+    fill(&ledger, 4);
     ledger.close();
     // The mark knows of the first entry only, as after a power cut.
     std::fs::write(bench.state().join("checkpoint"), mark).unwrap();
@@ -172,7 +172,7 @@ proptest! {
     ) {
         let bench = Bench::new();
         let ledger = bench.ready();
-        bench.fill(&ledger, 60);
+        fill(&ledger, 60);
         ledger.close();
         let folder = ["ledger", "snapshots", "checkpoints", "."][file];
         let mut paths: Vec<_> = std::fs::read_dir(bench.state().join(folder)).unwrap()
@@ -193,10 +193,10 @@ proptest! {
             while let Ok(Some(_)) = reader.next() {}
         }
         match bench.opened() {
-            Opened::Ready(ledger) => bench.fill(&ledger, 1),
+            Opened::Ready(ledger) => fill(&ledger, 1),
             Opened::Behind(behind) => {
                 let ledger = behind.accept_loss(Who::default(), "a test").unwrap();
-                bench.fill(&ledger, 1);
+                fill(&ledger, 1);
             }
         }
     }

@@ -51,7 +51,7 @@ fn decisions_go_on_once_there_is_room_again() {
     until_full(&ledger, Kind::Kill);
     bench.disk.full.store(false, Ordering::SeqCst);
     bench.now.fetch_add(2_000_000, Ordering::SeqCst);
-    bench.fill(&ledger, 100);
+    fill(&ledger, 100);
     assert!(!ledger.status().full);
     ledger.close();
     bench.valid();

@@ -121,7 +121,7 @@ impl Bench {
         }
     }
 
-    pub(super) fn behind(&self) -> Behind {
+    pub(super) fn behind(&self) -> Box<Behind> {
         match self.opened() {
             Opened::Ready(_) => panic!("it opened as if nothing were lost"),
             Opened::Behind(behind) => behind,
@@ -159,11 +159,11 @@ impl Bench {
         }
         entries
     }
+}
 
-    /// Enters `count` decisions.
-    pub(super) fn fill(&self, ledger: &Ledger, count: usize) {
-        for number in 0..count {
-            ledger.append_wait(draft(Kind::Decision, &format!("decision {number}"))).unwrap();
-        }
+/// Enters `count` decisions.
+pub(super) fn fill(ledger: &Ledger, count: usize) {
+    for number in 0..count {
+        ledger.append_wait(draft(Kind::Decision, &format!("decision {number}"))).unwrap();
     }
 }

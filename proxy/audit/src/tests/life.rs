@@ -27,7 +27,7 @@ fn what_was_acknowledged_is_read_back_in_order_over_many_segments() {
 fn a_view_is_the_same_after_a_restart_from_a_snapshot_as_without_one() {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, 150);
+    fill(&ledger, 150);
     ledger.close();
     let with = Seen::default();
     assert!(matches!(Ledger::open(bench.options(&with)).unwrap(), Opened::Ready(_)));
@@ -43,7 +43,7 @@ fn a_view_is_the_same_after_a_restart_from_a_snapshot_as_without_one() {
 fn a_changed_snapshot_is_not_used_and_makes_the_report_invalid() {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, 150);
+    fill(&ledger, 150);
     ledger.close();
     for entry in std::fs::read_dir(bench.state().join("snapshots")).unwrap() {
         let path = entry.unwrap().path();
@@ -110,7 +110,9 @@ fn sixty_four_threads_make_one_chain() {
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     ledger.close();
     let entries = bench.entries();
     assert_eq!(entries.iter().filter(|entry| entry.kind == Kind::Decision).count(), 640);
@@ -125,7 +127,7 @@ fn a_reader_follows_the_writer_into_the_next_segments() {
     assert_eq!(reader.next().unwrap(), None);
     let mut read = 0;
     for _ in 0..120 {
-        bench.fill(&ledger, 1);
+        fill(&ledger, 1);
         while let Some(entry) = reader.next().unwrap() {
             assert_eq!(entry.seq, read);
             read += 1;
@@ -162,7 +164,7 @@ fn nothing_readable_lies_on_disk() {
 fn another_master_key_opens_nothing() {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, 3);
+    fill(&ledger, 3);
     ledger.close();
     let other = MasterKey::new([1; 32]);
     assert!(!verify(bench.state(), None, &other).unwrap().valid);

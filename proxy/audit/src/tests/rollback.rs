@@ -6,7 +6,7 @@ use crate::*;
 fn killed() -> Bench {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, 130);
+    fill(&ledger, 130);
     ledger.append_wait(draft(Kind::Kill, "INC-4711")).unwrap();
     ledger.close();
     assert!(bench.segments().len() > 2);
@@ -51,7 +51,7 @@ fn no_cut_at_an_entry_boundary_undoes_a_kill() {
 fn a_kill_is_not_undone_either_when_the_process_died_without_closing() {
     let bench = Bench::new();
     let ledger = bench.ready();
-    bench.fill(&ledger, 3);
+    fill(&ledger, 3);
     ledger.append_wait(draft(Kind::Kill, "INC-4711")).unwrap();
     // What is on disk while it still runs is what a death at this moment leaves.
     let copy = tempfile::tempdir().unwrap();
@@ -125,7 +125,7 @@ fn an_older_copy_of_the_whole_folder_is_seen_by_a_mark_in_another_place() {
         Ledger::open(options).unwrap()
     };
     let Opened::Ready(ledger) = open() else { panic!("a new ledger") };
-    bench.fill(&ledger, 3);
+    fill(&ledger, 3);
     ledger.close();
     let path = bench.segments()[0].clone();
     let older = std::fs::read(&path).unwrap();
@@ -149,7 +149,7 @@ fn a_loss_that_an_operator_accepts_is_an_entry_and_the_ledger_goes_on() {
     assert!(kept < total);
     let operator = Who { process: Some("alice".into()), ..Who::default() };
     let ledger = behind.accept_loss(operator, "disk replaced").unwrap();
-    bench.fill(&ledger, 2);
+    fill(&ledger, 2);
     ledger.close();
     let entries = bench.entries();
     let mut after = entries.iter().filter(|entry| entry.seq >= kept);
