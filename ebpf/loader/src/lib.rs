@@ -11,7 +11,7 @@ use aya::{
     maps::{HashMap, MapData},
     programs::{CgroupAttachMode, Program, ProgramError},
 };
-use tollgate_ebpf_shared::{Endpoint, Words};
+use ebpf_shared::{Endpoint, Words};
 
 #[cfg(test)]
 mod tests;

@@ -97,8 +97,8 @@ impl fmt::Display for Target {
 
 /// A run that begins.
 ///
-/// Descriptors that follow, in this order: transparent intake on `127.0.0.1`, the same on `::1`,
-/// DNS over UDP, DNS over TCP, the run's cgroup folder.
+/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder,
+/// and the standard error that notices are written to.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
     /// Name of the agent.
@@ -107,9 +107,9 @@ pub struct Register {
     pub command: String,
     /// The compiled contract.
     pub policy: Policy,
-    /// Real keys of the environment, by variable.
-    pub keys: Vec<(String, Sealing)>,
-    /// Account values of the environment that the gate sets, by variable.
+    /// Real keys of the environment, to be sealed.
+    pub keys: Vec<RealKey>,
+    /// Account values of the environment that the gate sets, by header.
     pub accounts: Vec<(String, String)>,
     /// `--connect-to`, as typed.
     pub connect_to: Vec<String>,
@@ -117,6 +117,17 @@ pub struct Register {
     pub upstream_ca: Vec<String>,
     /// Who runs it.
     pub by: String,
+}
+
+/// A real key of the environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RealKey {
+    /// The credential that it is, by name.
+    pub credential: String,
+    /// The variables that hold it, all of which get the virtual key.
+    pub variables: Vec<String>,
+    /// The key.
+    pub secret: Sealing,
 }
 
 /// What goes inside a run.
@@ -168,11 +179,6 @@ pub struct Summary {
 pub enum Answer {
     /// The run may start.
     Ready(Box<Prepared>),
-    /// One line for the user, at any time during a run.
-    Notice {
-        /// The line.
-        line: String,
-    },
     /// The run is over and settled.
     Finished(Box<Summary>),
     /// A switch is set.
