@@ -5,3 +5,8 @@ pub mod answer;
 pub mod clock;
 pub mod exchange;
 pub mod gate;
+pub mod keys;
+pub mod kills;
+pub mod money;
+pub mod rates;
+pub mod vault;
