@@ -147,8 +147,8 @@ impl Books {
             Err(seat) => seat,
         };
         // Whether it was woken or ran out of patience, the answer under the lock is what counts.
-        let woken = tokio::time::timeout(patience, seat.wake.notified()).await.is_ok();
-        seat.take(woken)
+        let _elapsed = tokio::time::timeout(patience, seat.wake.notified()).await;
+        seat.take()
     }
 
     fn sit(&self, ask: Reserve, clock: &Clock) -> Result<Answer, Seat<'_>> {
@@ -364,7 +364,7 @@ struct Seat<'a> {
 }
 
 impl Seat<'_> {
-    fn take(&mut self, woken: bool) -> Answer {
+    fn take(&mut self) -> Answer {
         self.done = true;
         let now = self.clock.now();
         let mut inner = self.books.lock();
@@ -375,7 +375,6 @@ impl Seat<'_> {
             return Answer::Wait;
         };
         let Some(waiter) = inner.waiting.remove(at) else { return Answer::Wait };
-        debug_assert!(!woken, "a waiter is woken after its answer is laid down");
         inner.wake_the_next(now);
         let ask = waiter.ask;
         let none = Short { scope: BudgetScope::Request, left: MicroUsd(0), limit: MicroUsd(0) };
