@@ -33,8 +33,8 @@ mod serve;
 mod tap;
 mod tls;
 
-/// The names the provider holds a certificate for.
-pub const NAMES: [&str; 9] = [
+/// The names the provider holds a certificate for. The last ones are where coding agents call besides their models.
+pub const NAMES: [&str; 17] = [
     "api.openai.com",
     "api.anthropic.com",
     "registry.npmjs.org",
@@ -44,6 +44,14 @@ pub const NAMES: [&str; 9] = [
     "uploads.example",
     "pastebin.com",
     "localhost",
+    "chatgpt.com",
+    "ab.chatgpt.com",
+    "auth.openai.com",
+    "api.github.com",
+    "raw.githubusercontent.com",
+    "statsig.anthropic.com",
+    "platform.claude.com",
+    "downloads.claude.ai",
 ];
 
 /// Which protocols the provider offers in its handshakes.
