@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use decide::case::EnvelopeFault;
 
-pub(crate) mod empty;
+pub(crate) mod choose;
+pub(crate) mod counted;
 pub(crate) mod stream;
 pub(crate) mod unpack;
 pub(crate) mod whole;
@@ -53,7 +54,15 @@ pub struct Heard {
 impl Heard {
     /// An event that holds nothing but its bytes.
     pub(crate) const fn bare(bytes: Bytes, kind: HeardKind) -> Self {
-        Self { bytes, kind, pieces: Vec::new(), usage: None, objects: Vec::new(), calls: Vec::new(), last: false }
+        Self {
+            bytes,
+            kind,
+            pieces: Vec::new(),
+            usage: None,
+            objects: Vec::new(),
+            calls: Vec::new(),
+            last: false,
+        }
     }
 }
 

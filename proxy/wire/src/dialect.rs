@@ -57,7 +57,8 @@ pub trait Dialect: Send + Sync + Debug {
     fn read<'b>(&self, endpoint: &Endpoint, head: &Parts, body: &'b [u8]) -> Reading<'b>;
 
     /// The edits that carry an amendment out; empty where nothing has to change.
-    fn amend(&self, endpoint: &Endpoint, reading: &Reading<'_>, amendment: &Amendment) -> Vec<Edit>;
+    fn amend(&self, endpoint: &Endpoint, reading: &Reading<'_>, amendment: &Amendment)
+    -> Vec<Edit>;
 
     /// The smallest output limit in tokens that the provider accepts on every operation.
     fn min_output_limit(&self) -> u64;

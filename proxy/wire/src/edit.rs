@@ -18,7 +18,8 @@ pub struct Edit {
 pub fn splice(body: &[u8], edits: &[Edit]) -> Vec<u8> {
     let mut ordered: Vec<&Edit> = edits.iter().collect();
     ordered.sort_by_key(|edit| (edit.at.start, edit.at.end));
-    let mut out = Vec::with_capacity(body.len() + edits.iter().map(|edit| edit.with.len()).sum::<usize>());
+    let mut out =
+        Vec::with_capacity(body.len() + edits.iter().map(|edit| edit.with.len()).sum::<usize>());
     let mut done = 0;
     for edit in ordered {
         let Some(kept) = body.get(done..edit.at.start) else { continue };

@@ -79,7 +79,8 @@ impl Unpacker {
     ///
     /// [`EnvelopeFault::BadEncoding`] where a decoder cannot be set up.
     pub fn new(list: &[Coding], limit: u64) -> Result<Self, EnvelopeFault> {
-        let layers = list.iter().rev().map(|coding| Layer::new(*coding)).collect::<Result<_, _>>()?;
+        let layers =
+            list.iter().rev().map(|coding| Layer::new(*coding)).collect::<Result<_, _>>()?;
         Ok(Self { layers, left: limit, limit, any: false })
     }
 
@@ -109,9 +110,15 @@ impl Unpacker {
             // An inner layer may use the whole limit again in this piece: it is taken off at once.
             let room = if index == last { self.left } else { self.limit };
             let mut sink = Sink { out: Vec::new(), room, over: false };
-            let done = layer.write(&current, &mut sink).and_then(|()| if end { layer.end(&mut sink) } else { Ok(()) });
+            let done = layer
+                .write(&current, &mut sink)
+                .and_then(|()| if end { layer.end(&mut sink) } else { Ok(()) });
             if done.is_err() {
-                return Err(if sink.over { EnvelopeFault::Bomb(self.limit) } else { layer.fault() });
+                return Err(if sink.over {
+                    EnvelopeFault::Bomb(self.limit)
+                } else {
+                    layer.fault()
+                });
             }
             current = sink.out;
         }

@@ -2,7 +2,8 @@
 
 use decide::case::EnvelopeFault;
 use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::{HeaderMap, Method};
@@ -10,8 +11,15 @@ use http::{HeaderMap, Method};
 use crate::dialect::Provider;
 
 /// Headers of which a request has one at most.
-const SINGLE: [HeaderName; 7] =
-    [CONTENT_LENGTH, TRANSFER_ENCODING, HOST, CONTENT_ENCODING, CONTENT_TYPE, AUTHORIZATION, UPGRADE];
+const SINGLE: [HeaderName; 7] = [
+    CONTENT_LENGTH,
+    TRANSFER_ENCODING,
+    HOST,
+    CONTENT_ENCODING,
+    CONTENT_TYPE,
+    AUTHORIZATION,
+    UPGRADE,
+];
 
 /// The faults of a request's head, in the order they are looked for.
 ///
@@ -61,7 +69,8 @@ fn well_formed(name: &HeaderName, value: &[u8]) -> bool {
     } else if *name == TRANSFER_ENCODING {
         value.eq_ignore_ascii_case(b"chunked")
     } else if *name == HOST {
-        !value.is_empty() && !value.iter().any(|byte| matches!(byte, b',' | b'@' | b'/' | b'\\' | b' ' | b'\t'))
+        !value.is_empty()
+            && !value.iter().any(|byte| matches!(byte, b',' | b'@' | b'/' | b'\\' | b' ' | b'\t'))
     } else {
         // Values with other bytes than these are cut or refused by some.
         value.iter().all(|byte| matches!(byte, b' '..=b'~'))
@@ -71,14 +80,18 @@ fn well_formed(name: &HeaderName, value: &[u8]) -> bool {
 /// The path is as short as it can be written: no escapes of what needs none, no empty or dot segment.
 fn normal(target: &str) -> bool {
     let path = target.split('?').next().unwrap_or_default();
-    unambiguous(target) && !path.contains("//") && !escapes(path).any(|byte| matches!(byte, b'/' | b'%') || plain(byte))
+    unambiguous(target)
+        && !path.contains("//")
+        && !escapes(path).any(|byte| matches!(byte, b'/' | b'%') || plain(byte))
 }
 
 /// No control, backslash, fragment, broken escape or dot segment, escaped or not.
 fn unambiguous(target: &str) -> bool {
     let path = target.split('?').next().unwrap_or_default();
-    let bytes_fine = target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'\\' && byte != b'#');
-    let escapes_fine = escapes_whole(target) && !escapes(path).any(|byte| matches!(byte, 0..=0x1F | 0x7F | b'\\'));
+    let bytes_fine =
+        target.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'\\' && byte != b'#');
+    let escapes_fine =
+        escapes_whole(target) && !escapes(path).any(|byte| matches!(byte, 0..=0x1F | 0x7F | b'\\'));
     path.starts_with('/') && bytes_fine && escapes_fine && !climbs(path)
 }
 
@@ -117,7 +130,12 @@ mod tests {
         faults_at(method, target, headers, Some(Provider::OpenAi))
     }
 
-    fn faults_at(method: &str, target: &str, headers: &[(&str, &str)], at: Option<Provider>) -> Vec<EnvelopeFault> {
+    fn faults_at(
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        at: Option<Provider>,
+    ) -> Vec<EnvelopeFault> {
         let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -127,7 +145,11 @@ mod tests {
 
     #[test]
     fn an_ordinary_request_has_no_fault() {
-        let headers = [("host", "api.openai.com"), ("content-length", "12"), ("content-type", "application/json")];
+        let headers = [
+            ("host", "api.openai.com"),
+            ("content-length", "12"),
+            ("content-type", "application/json"),
+        ];
         assert_eq!(faults("POST", "/v1/messages?beta=true", &headers), []);
         assert_eq!(faults("GET", "/v1/models/ft%3Agpt", &[]), []);
         assert_eq!(faults("OPTIONS", "*", &[]), []);
@@ -151,23 +173,40 @@ mod tests {
             (("authorization", "Bearer a"), ("authorization", "Bearer b")),
         ] {
             let found = faults("POST", "/v1/responses", &[one, other]);
-            assert!(matches!(found.as_slice(), [EnvelopeFault::ConflictingHeader(_)]), "{one:?} {other:?}: {found:?}");
+            assert!(
+                matches!(found.as_slice(), [EnvelopeFault::ConflictingHeader(_)]),
+                "{one:?} {other:?}: {found:?}"
+            );
         }
     }
 
     #[test]
     fn an_upgrade_is_a_fault_by_name() {
         let upgrade = |name: &str| vec![EnvelopeFault::Upgrade(name.into())];
-        assert_eq!(faults("GET", "/v1/responses", &[("upgrade", "websocket")]), upgrade("websocket"));
+        assert_eq!(
+            faults("GET", "/v1/responses", &[("upgrade", "websocket")]),
+            upgrade("websocket")
+        );
         assert_eq!(faults("CONNECT", "example.com:443", &[]), upgrade("CONNECT"));
     }
 
     #[test]
     fn a_provider_path_has_one_form() {
         for target in [
-            "/v1/../v1/files", "/v1/./files", "/v1/%2e%2e/files", "/v1/.%2E/x", "/v1//responses", "/v1/models/a%2fb",
-            "/v1/%72esponses", "/v1/models/a%5Cb", "/v1/models/a%00", "/v1/models/a%0A", "/v1/models/%25", "/v1/a;/..;/b",
-            "/v1/models/a%zz", "/v1/models/a%2",
+            "/v1/../v1/files",
+            "/v1/./files",
+            "/v1/%2e%2e/files",
+            "/v1/.%2E/x",
+            "/v1//responses",
+            "/v1/models/a%2fb",
+            "/v1/%72esponses",
+            "/v1/models/a%5Cb",
+            "/v1/models/a%00",
+            "/v1/models/a%0A",
+            "/v1/models/%25",
+            "/v1/a;/..;/b",
+            "/v1/models/a%zz",
+            "/v1/models/a%2",
         ] {
             assert_eq!(faults("GET", target, &[]), [EnvelopeFault::PathForm], "{target}");
         }

@@ -31,7 +31,10 @@ pub struct Document<'b> {
 impl std::fmt::Debug for Document<'_> {
     /// Without the content, which may hold a secret.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Document").field("bytes", &self.text.len()).field("nodes", &self.nodes.len()).finish()
+        f.debug_struct("Document")
+            .field("bytes", &self.text.len())
+            .field("nodes", &self.nodes.len())
+            .finish()
     }
 }
 
@@ -101,7 +104,11 @@ impl<'b> Document<'b> {
 
     fn text_of(&self, node: Node) -> Text<'b> {
         let at = node.start as usize;
-        Text { raw: self.text.get(at..node.end as usize).unwrap_or_default(), at, escaped: node.escaped }
+        Text {
+            raw: self.text.get(at..node.end as usize).unwrap_or_default(),
+            at,
+            escaped: node.escaped,
+        }
     }
 }
 
@@ -236,7 +243,11 @@ impl<'b> Text<'b> {
     /// The string that it means.
     #[must_use]
     pub fn decode(&self) -> Cow<'b, str> {
-        if self.escaped { Cow::Owned(escape::unescape(self.raw).text) } else { Cow::Borrowed(self.raw) }
+        if self.escaped {
+            Cow::Owned(escape::unescape(self.raw).text)
+        } else {
+            Cow::Borrowed(self.raw)
+        }
     }
 
     /// Its bytes in the body, without the quotes.
@@ -251,6 +262,14 @@ impl<'b> Text<'b> {
 
     pub(crate) const fn is_escaped(&self) -> bool {
         self.escaped
+    }
+}
+
+/// A text of an agent as an error or a record may show it: cut, and without the secret it may hold.
+pub(crate) fn shown(text: &str, most: usize) -> String {
+    match decide::scan::find(text).first() {
+        Some(found) => format!("({})", found.class.name()),
+        None => text.chars().take(most).collect(),
     }
 }
 

@@ -9,8 +9,8 @@ pub mod json;
 pub mod scan;
 pub mod sse;
 
-mod anthropic;
 mod answer;
+mod anthropic;
 mod dialect;
 mod edit;
 mod leaves;
@@ -22,7 +22,9 @@ mod request;
 mod route;
 
 pub use answer::{Decoder, Heard, HeardKind, Piece, ToolCall, Unreadable, Usage};
-pub use dialect::{Amendment, AnswerTerms, CutState, Dialect, Provider, Reading, Told, dialect, provider_of};
+pub use dialect::{
+    Amendment, AnswerTerms, CutState, Dialect, Provider, Reading, Told, dialect, provider_of,
+};
 pub use edit::{Edit, splice};
 pub use place::{Form, Kind, Place, Role};
 pub use scan::{Scanned, Splice, redactions, scan_request};

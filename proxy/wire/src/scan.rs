@@ -35,7 +35,12 @@ pub struct Splice {
 ///
 /// Places that authenticate are left out: what stands there is judged by what it is, not by how it looks.
 #[must_use]
-pub fn scan_request(head: &Parts, places: &[Place], document: Option<&Document<'_>>, body: &[u8]) -> Scanned {
+pub fn scan_request(
+    head: &Parts,
+    places: &[Place],
+    document: Option<&Document<'_>>,
+    body: &[u8],
+) -> Scanned {
     let mut tally = Tally::default();
     match document {
         Some(document) => document.texts().for_each(|(kind, text)| tally.json(kind, &text)),
@@ -52,7 +57,10 @@ pub fn redactions(scanned: &Scanned) -> Vec<Edit> {
     scanned
         .splices
         .iter()
-        .map(|splice| Edit { at: splice.at.clone(), with: format!("[{}]", splice.class.name()).into_bytes() })
+        .map(|splice| Edit {
+            at: splice.at.clone(),
+            with: format!("[{}]", splice.class.name()).into_bytes(),
+        })
         .collect()
 }
 
@@ -88,9 +96,11 @@ impl Tally {
     fn plain(&mut self, body: &[u8]) {
         match String::from_utf8_lossy(body) {
             Cow::Borrowed(text) => {
-                let mut found: Vec<_> = find(text).into_iter().map(|hit| (hit.at, hit.class)).collect();
+                let mut found: Vec<_> =
+                    find(text).into_iter().map(|hit| (hit.at, hit.class)).collect();
                 found.extend(nested(text, Range::clone));
-                self.splices.extend(disjoint(found).into_iter().map(|(at, class)| Splice { at, class }));
+                self.splices
+                    .extend(disjoint(found).into_iter().map(|(at, class)| Splice { at, class }));
             }
             Cow::Owned(text) => self.text(&text),
         }
@@ -102,7 +112,10 @@ impl Tally {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             self.outside(name);
             let name = percent_decoded(name);
-            if !authenticates(places, |kind| matches!(kind, place::Kind::Query(q) if q.eq_ignore_ascii_case(&name))) {
+            if !authenticates(
+                places,
+                |kind| matches!(kind, place::Kind::Query(q) if q.eq_ignore_ascii_case(&name)),
+            ) {
                 self.outside(value);
             }
         }
@@ -111,7 +124,10 @@ impl Tally {
     fn headers(&mut self, head: &Parts, places: &[Place]) {
         for (name, value) in &head.headers {
             self.text(name.as_str());
-            if !authenticates(places, |kind| matches!(kind, place::Kind::Header(header) if header == name.as_str())) {
+            if !authenticates(
+                places,
+                |kind| matches!(kind, place::Kind::Header(header) if header == name.as_str()),
+            ) {
                 self.outside(&String::from_utf8_lossy(value.as_bytes()));
             }
         }
@@ -144,7 +160,10 @@ impl Tally {
 }
 
 /// Findings that show only with one more level of escapes taken away, where `text` looks like JSON.
-fn nested(text: &str, outer: impl Fn(&Range<usize>) -> Range<usize>) -> Vec<(Range<usize>, SecretClass)> {
+fn nested(
+    text: &str,
+    outer: impl Fn(&Range<usize>) -> Range<usize>,
+) -> Vec<(Range<usize>, SecretClass)> {
     let json = text.trim_start().starts_with(['{', '[', '"']);
     if !json || !text.contains('\\') {
         return Vec::new();
@@ -174,7 +193,8 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.as_bytes();
     while let Some((first, rest)) = bytes.split_first() {
-        let escape = (*first == b'%').then(|| rest.get(..2)).flatten().and_then(crate::json::escape::hex4);
+        let escape =
+            (*first == b'%').then(|| rest.get(..2)).flatten().and_then(crate::json::escape::hex4);
         bytes = match escape.and_then(|value| u8::try_from(value).ok()) {
             Some(byte) => {
                 out.push(byte);

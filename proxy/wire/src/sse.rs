@@ -119,7 +119,12 @@ impl Framer {
             text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
             self.started = true;
         }
-        let mut event = Event { bytes: Bytes::copy_from_slice(bytes), name: None, data: None, rest: Vec::new() };
+        let mut event = Event {
+            bytes: Bytes::copy_from_slice(bytes),
+            name: None,
+            data: None,
+            rest: Vec::new(),
+        };
         for line in lines(text) {
             field(&mut event, line);
         }

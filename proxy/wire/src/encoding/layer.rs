@@ -57,7 +57,10 @@ impl Layer {
             Coding::Deflate => Self::Deflate { head: Vec::new(), inner: None, ended: false },
             Coding::Brotli => {
                 let alloc = StandardAlloc::default;
-                Self::Brotli { inner: Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())), ended: false }
+                Self::Brotli {
+                    inner: Box::new(BrotliState::new_strict(alloc(), alloc(), alloc())),
+                    ended: false,
+                }
             }
             Coding::Zstd => {
                 let limited = |mut inner: Decoder<'static>| {
@@ -99,7 +102,9 @@ impl Layer {
                     deflate(inner, ended, &std::mem::take(head), sink)
                 }
             },
-            Self::Brotli { inner, ended } => pump(bytes, sink, ended, false, |input, out| brotli(inner, input, out)),
+            Self::Brotli { inner, ended } => {
+                pump(bytes, sink, ended, false, |input, out| brotli(inner, input, out))
+            }
             Self::Zstd { inner, ended } => pump(bytes, sink, ended, true, |input, out| {
                 let status = inner.run_on_buffers(input, out).ok()?;
                 // Nothing left to read or write, or a whole frame.
@@ -119,7 +124,11 @@ impl Layer {
                 done
             }
             Self::Deflate { ended, .. } | Self::Brotli { ended, .. } | Self::Zstd { ended, .. } => {
-                if *ended { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+                if *ended {
+                    Ok(())
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                }
             }
         }
     }
@@ -134,7 +143,12 @@ fn zlib_header(method: u8, flags: u8) -> bool {
     method & 0x0F == 8 && method >> 4 <= 7 && u16::from_be_bytes([method, flags]).is_multiple_of(31)
 }
 
-fn deflate(inner: &mut Decompress, ended: &mut bool, bytes: &[u8], sink: &mut Sink) -> io::Result<()> {
+fn deflate(
+    inner: &mut Decompress,
+    ended: &mut bool,
+    bytes: &[u8],
+    sink: &mut Sink,
+) -> io::Result<()> {
     pump(bytes, sink, ended, false, |input, out| {
         let (read, written) = (inner.total_in(), inner.total_out());
         let status = inner.decompress(input, out, FlushDecompress::None).ok()?;
@@ -149,12 +163,22 @@ fn deflate(inner: &mut Decompress, ended: &mut bool, bytes: &[u8], sink: &mut Si
 
 fn brotli(state: &mut Brotli, input: &[u8], out: &mut [u8]) -> Option<Step> {
     let (mut left, mut read, mut room, mut written, mut total) = (input.len(), 0, out.len(), 0, 0);
-    let result =
-        BrotliDecompressStream(&mut left, &mut read, input, &mut room, &mut written, out, &mut total, state);
+    let result = BrotliDecompressStream(
+        &mut left,
+        &mut read,
+        input,
+        &mut room,
+        &mut written,
+        out,
+        &mut total,
+        state,
+    );
     match result {
         BrotliResult::ResultFailure => None,
         BrotliResult::ResultSuccess => Some(Step { read, written, ended: true }),
-        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => Some(Step { read, written, ended: false }),
+        BrotliResult::NeedsMoreInput | BrotliResult::NeedsMoreOutput => {
+            Some(Step { read, written, ended: false })
+        }
     }
 }
 

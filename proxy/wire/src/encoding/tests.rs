@@ -72,13 +72,19 @@ fn what_is_flushed_is_heard_at_once() {
 fn layers_come_off_in_reverse_order_of_the_header() {
     assert_eq!(read("gzip, identity, BR", brotli(&gzip(b"body")), 100).unwrap(), "body");
     assert!(read("br, gzip", brotli(&gzip(b"body")), 100).is_err());
-    assert_eq!(codings("gzip,gzip,gzip,gzip"), Err(EnvelopeFault::BadEncoding("gzip,gzip,gzip,gzip".into())));
+    assert_eq!(
+        codings("gzip,gzip,gzip,gzip"),
+        Err(EnvelopeFault::BadEncoding("gzip,gzip,gzip,gzip".into()))
+    );
 }
 
 #[test]
 fn an_unknown_encoding_is_refused() {
     for name in ["compress", "gzip;q=1", "", "aes128gcm", "chunked"] {
-        assert!(matches!(read(name, gzip(b"x"), 100), Err(EnvelopeFault::BadEncoding(_))), "{name}");
+        assert!(
+            matches!(read(name, gzip(b"x"), 100), Err(EnvelopeFault::BadEncoding(_))),
+            "{name}"
+        );
     }
 }
 
@@ -88,10 +94,16 @@ fn truncated_and_trailing_bytes_are_refused() {
         let packed = encode(b"some body that is long enough to be cut anywhere");
         for cut in 1..packed.len() {
             let cut = packed[..cut].to_vec();
-            assert!(matches!(read(name, cut, 1000), Err(EnvelopeFault::BadEncoding(_))), "{name} is read cut short");
+            assert!(
+                matches!(read(name, cut, 1000), Err(EnvelopeFault::BadEncoding(_))),
+                "{name} is read cut short"
+            );
         }
         let trailing = [packed, b"trailing".to_vec()].concat();
-        assert!(matches!(read(name, trailing, 1000), Err(EnvelopeFault::BadEncoding(_))), "{name} and more");
+        assert!(
+            matches!(read(name, trailing, 1000), Err(EnvelopeFault::BadEncoding(_))),
+            "{name} and more"
+        );
     }
 }
 
@@ -101,7 +113,11 @@ fn a_bomb_ends_at_the_limit() {
     for (name, encode) in ALL {
         let bomb = encode(&zeros);
         assert!(bomb.len() < 64 << 10, "{name}: no bomb, {} bytes", bomb.len());
-        assert_eq!(read(name, bomb.clone(), (8 << 20) - 1), Err(EnvelopeFault::Bomb((8 << 20) - 1)), "{name}");
+        assert_eq!(
+            read(name, bomb.clone(), (8 << 20) - 1),
+            Err(EnvelopeFault::Bomb((8 << 20) - 1)),
+            "{name}"
+        );
         assert_eq!(read(name, bomb, 8 << 20).unwrap().len(), 8 << 20, "{name}");
     }
     let nested = gzip(&gzip(&gzip(&zeros)));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use decide::case::EnvelopeFault;
 
-use super::{Document, Kind, MAX_DEPTH, MAX_NODES, Node, escape};
+use super::{Document, Kind, MAX_DEPTH, MAX_NODES, Node, escape, shown};
 
 /// A key in an error is cut to this many characters.
 const KEY_SHOWN: usize = 64;
@@ -18,7 +18,8 @@ struct Reader<'b> {
 type Read<T> = Result<T, EnvelopeFault>;
 
 pub(super) fn read(body: &[u8]) -> Read<Document<'_>> {
-    let text = std::str::from_utf8(body).map_err(|bad| EnvelopeFault::NotUnicode(bad.valid_up_to() as u64))?;
+    let text = std::str::from_utf8(body)
+        .map_err(|bad| EnvelopeFault::NotUnicode(bad.valid_up_to() as u64))?;
     if u32::try_from(text.len()).is_err() {
         return Err(EnvelopeFault::Oversize(u64::from(u32::MAX)));
     }
@@ -139,7 +140,8 @@ impl<'b> Reader<'b> {
         }
         let node = self.string(Kind::Key)?;
         let raw = self.text.get(node.start as usize..node.end as usize).unwrap_or_default();
-        let key = if node.escaped { Cow::Owned(escape::unescape(raw).text) } else { Cow::Borrowed(raw) };
+        let key =
+            if node.escaped { Cow::Owned(escape::unescape(raw).text) } else { Cow::Borrowed(raw) };
         // A parser written in C ends the key here.
         if key.contains('\0') { Err(EnvelopeFault::NotJson(start as u64)) } else { Ok(key) }
     }
@@ -249,7 +251,8 @@ impl<'b> Reader<'b> {
         }
         let written = self.text.get(start..self.at).unwrap_or_default();
         // Only a long number or one with an exponent can be beyond a double.
-        let finite = written.len() < 300 && !written.bytes().any(|byte| matches!(byte, b'e' | b'E'))
+        let finite = written.len() < 300
+            && !written.bytes().any(|byte| matches!(byte, b'e' | b'E'))
             || written.parse().is_ok_and(f64::is_finite);
         if finite { Ok(()) } else { Err(EnvelopeFault::NotJson(start as u64)) }
     }
@@ -259,15 +262,7 @@ impl<'b> Reader<'b> {
 fn distinct(mut keys: Vec<Cow<'_, str>>) -> Read<()> {
     keys.sort_unstable();
     match keys.iter().zip(keys.iter().skip(1)).find(|(one, other)| one == other) {
-        Some((key, _)) => Err(EnvelopeFault::DuplicateKey(shown(key))),
+        Some((key, _)) => Err(EnvelopeFault::DuplicateKey(shown(key, KEY_SHOWN))),
         None => Ok(()),
-    }
-}
-
-/// A key as an error may show it: an agent can write a secret there.
-pub(crate) fn shown(key: &str) -> String {
-    match decide::scan::find(key).first() {
-        Some(found) => format!("({})", found.class.name()),
-        None => key.chars().take(KEY_SHOWN).collect(),
     }
 }

@@ -87,7 +87,8 @@ fn depth_ends_at_128_levels() {
 
 #[test]
 fn a_body_of_nothing_but_values_is_bounded_and_numbers_cost_nothing() {
-    let many = |value: &str| format!("[{}{value}]", format!("{value},").repeat(MAX_NODES)).into_bytes();
+    let many =
+        |value: &str| format!("[{}{value}]", format!("{value},").repeat(MAX_NODES)).into_bytes();
     assert!(matches!(fault(&many("{}")), Some(Fault::Bomb(_))));
     assert_eq!(fault(&many("0")), None);
 }
@@ -96,11 +97,15 @@ fn a_body_of_nothing_but_values_is_bounded_and_numbers_cost_nothing() {
 fn numbers_are_read_only_where_every_parser_agrees() {
     let number = |written: &str| {
         let body = format!("{{\"n\":{written}}}");
-        Document::parse(body.as_bytes()).ok().and_then(|document| document.root().get("n")?.as_u64())
+        Document::parse(body.as_bytes())
+            .ok()
+            .and_then(|document| document.root().get("n")?.as_u64())
     };
     assert_eq!(number("0"), Some(0));
     assert_eq!(number("9007199254740992"), Some(1 << 53));
-    for unclear in ["9007199254740993", "1e3", "16.0", "-1", "-0", "18446744073709551616", "\"16\"", "true"] {
+    for unclear in
+        ["9007199254740993", "1e3", "16.0", "-1", "-0", "18446744073709551616", "\"16\"", "true"]
+    {
         assert_eq!(number(unclear), None, "{unclear}");
     }
 }
@@ -121,7 +126,10 @@ fn members_are_found_by_what_their_key_means_and_spans_are_exact() {
     assert_eq!(root.get("b").unwrap().as_bool(), Some(true));
     assert!(root.given("c").is_none() && root.get("c").is_some());
     let items: Vec<_> = root.get("a").unwrap().items().collect();
-    assert_eq!(items.iter().map(|item| item.kind()).collect::<Vec<_>>(), [Kind::Number, Kind::String, Kind::Object]);
+    assert_eq!(
+        items.iter().map(|item| item.kind()).collect::<Vec<_>>(),
+        [Kind::Number, Kind::String, Kind::Object]
+    );
     assert_eq!(&body[items[1].span()], br#""x\n""#);
     assert_eq!(items[1].as_str().unwrap(), "x\n");
     assert_eq!(&body[root.get("a").unwrap().span()], br#"[ 1 , "x\n" , {} ]"#);

@@ -53,7 +53,8 @@ fn json_inside_a_string_is_read_one_level_deeper() {
     assert_eq!(count(&scanned), 1);
     assert!(scanned.findings.replaceable);
     let outer: serde_json::Value = serde_json::from_str(&redacted(&body)).unwrap();
-    let inner: serde_json::Value = serde_json::from_str(outer["arguments"].as_str().unwrap()).unwrap();
+    let inner: serde_json::Value =
+        serde_json::from_str(outer["arguments"].as_str().unwrap()).unwrap();
     assert_eq!(inner["cmd"], "echo\n[github_token]\n");
 }
 
@@ -75,7 +76,12 @@ fn path_query_and_headers_are_scanned_and_cannot_be_replaced() {
         parts("/", &[("x-note", &secret())]),
     ] {
         let scanned = scan_request(&head, &[], None, b"");
-        assert_eq!(scanned.findings.secrets.get(&SecretClass::GithubToken), Some(&1), "{:?}", head.uri.path().len());
+        assert_eq!(
+            scanned.findings.secrets.get(&SecretClass::GithubToken),
+            Some(&1),
+            "{:?}",
+            head.uri.path().len()
+        );
         assert!(!scanned.findings.replaceable);
     }
 }

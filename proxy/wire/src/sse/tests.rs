@@ -24,7 +24,11 @@ fn lines_end_in_any_way() {
     for end in ["\n", "\r\n", "\r"] {
         let stream = "event: a|data: 1|data:2||data: 3||".replace('|', end);
         let events = cut(stream.as_bytes(), usize::MAX);
-        assert_eq!(events.iter().map(|e| e.data.clone()).collect::<Vec<_>>(), [some("1\n2"), some("3")], "{end:?}");
+        assert_eq!(
+            events.iter().map(|e| e.data.clone()).collect::<Vec<_>>(),
+            [some("1\n2"), some("3")],
+            "{end:?}"
+        );
         assert_eq!(events[0].name.as_deref(), Some("a"));
         assert_eq!(events[1].name, None);
     }
@@ -57,7 +61,10 @@ fn comments_and_unknown_fields_are_kept_as_texts() {
 
 #[test]
 fn one_space_after_the_colon_is_no_part_of_the_value() {
-    assert_eq!(data("data:  two\n\ndata:none\n\ndata:\n\n"), [some(" two"), some("none"), some("")]);
+    assert_eq!(
+        data("data:  two\n\ndata:none\n\ndata:\n\n"),
+        [some(" two"), some("none"), some("")]
+    );
 }
 
 #[test]
