@@ -1,0 +1,191 @@
+//! What the gate writes into the ledger: the bodies of its entries, as JSON.
+//!
+//! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
+//! fields that they do not know.
+
+use decide::case::{Case, MicroUsd};
+use decide::policy::Mode;
+use decide::{Decision, Refusal};
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use crate::gate::protocol::Target;
+use crate::money::books::{Booked, Settled};
+
+/// What was decided about an exchange, before anything of it left.
+///
+/// Generic over the case and the decision, so that it is written from what is at hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decided<C = Case, D = Decision> {
+    /// Money that was set aside. First, so that the books need not read on.
+    pub booked: Option<Booked>,
+    /// The decision's id, a ULID.
+    pub id: String,
+    /// The trace that the caller named, or one made of the id.
+    pub trace: String,
+    /// The run.
+    pub run: String,
+    /// The agent.
+    pub agent: String,
+    /// Observe or enforce.
+    pub mode: Mode,
+    /// The facts that were judged.
+    pub case: C,
+    /// What every rule said.
+    pub decision: D,
+    /// SHA-256 of the policy, hex.
+    pub policy: String,
+    /// The credential that is put in.
+    pub credential: Option<String>,
+    /// What is changed in the bytes that leave.
+    pub amended: Amended,
+}
+
+/// What the gate changes in a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amended {
+    /// The stream's usage is asked for.
+    pub include_usage: bool,
+    /// The output limit that is written in, tokens.
+    pub output_limit: Option<u64>,
+    /// Secrets that were replaced.
+    pub redacted: u64,
+}
+
+/// How an exchange ended and what it cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// What becomes of the money. First, so that the books need not read on.
+    pub settled: Option<Settled>,
+    /// The decision's id.
+    pub id: String,
+    /// The run.
+    pub run: String,
+    /// The agent.
+    pub agent: String,
+    /// The virtual key's id.
+    pub key: Option<String>,
+    /// The provider's status.
+    pub status: Option<u16>,
+    /// The model.
+    pub model: Option<String>,
+    /// Tokens by the provider's count.
+    pub usage: Option<Usage>,
+    /// What it cost.
+    pub cost: Option<MicroUsd>,
+    /// What it may have cost besides.
+    pub in_doubt: Option<MicroUsd>,
+    /// Why it was cut or not carried out.
+    pub cut: Option<Refusal>,
+    /// What observe let pass in the answer.
+    pub observed: Option<Refusal>,
+    /// The caller went away.
+    pub gone: bool,
+    /// The provider's connection broke.
+    pub broken: bool,
+    /// Bytes of the request's body that left.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that the caller was sent.
+    pub bytes_out: u64,
+    /// Microseconds from the request's head to the first byte released.
+    pub first_byte_us: Option<u64>,
+    /// Microseconds from the request's head to the end.
+    pub took_us: u64,
+    /// The provider's own id of the request.
+    pub provider_id: Option<String>,
+    /// Tools that the answer called, in order.
+    pub calls: Vec<String>,
+}
+
+/// Tokens by the provider's count; a token is in one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input that is in no other count.
+    pub input: u64,
+    /// Read from the provider's cache.
+    pub cache_read: u64,
+    /// Written to the cache for five minutes.
+    pub cache_write_5m: u64,
+    /// Written to the cache for an hour.
+    pub cache_write_1h: u64,
+    /// Output, reasoning included.
+    pub output: u64,
+}
+
+/// A run began or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// The run.
+    pub run: String,
+    /// The agent.
+    pub agent: String,
+    /// The command's file name.
+    pub command: String,
+    /// SHA-256 of the policy, hex.
+    pub policy: String,
+    /// The contract's own name and version.
+    pub policy_id: String,
+    /// Observe or enforce.
+    pub mode: Mode,
+    /// Who ran it.
+    pub by: String,
+    /// Which of the two.
+    pub event: RunStep,
+    /// The command's exit code, at the end.
+    pub exit: Option<i32>,
+}
+
+/// Whether a run began or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStep {
+    /// It began.
+    Started,
+    /// It ended.
+    Ended,
+}
+
+/// A kill switch was set or lifted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switched {
+    /// Whom it stops.
+    pub target: Target,
+    /// Why.
+    pub reason: String,
+    /// Who did it.
+    pub by: String,
+}
+
+/// A run's limit was raised.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetRaised {
+    /// The run.
+    pub run: String,
+    /// Its new limit.
+    pub limit: MicroUsd,
+    /// Who did it.
+    pub by: String,
+}
+
+/// Equal refusals of one second beyond those that are entries of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusals {
+    /// The agent, or where they came from.
+    pub agent: String,
+    /// The rule.
+    pub rule: String,
+    /// The reason.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
+pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split('-').nth(1))
+        .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .map_or_else(|| id.to_owned(), str::to_owned)
+}
