@@ -114,13 +114,24 @@ impl Chain {
 
     /// The rules of one band, in order.
     pub fn band(&self, band: Band) -> impl Iterator<Item = &'static dyn Stage> {
-        self.0.iter().filter(move |(b, _)| *b == band).flat_map(|(_, stages)| stages.iter().copied())
+        self.0
+            .iter()
+            .filter(move |(b, _)| *b == band)
+            .flat_map(|(_, stages)| stages.iter().copied())
     }
 
     /// Starts judging. The edge gathers each band's facts before it calls [`Judging::band`].
     #[must_use]
     pub const fn open<'c>(&'c self, policy: &'c Policy, mode: Mode) -> Judging<'c> {
-        Judging { chain: self, policy, mode, trail: Vec::new(), observed: None, refused: None, redact: false }
+        Judging {
+            chain: self,
+            policy,
+            mode,
+            trail: Vec::new(),
+            observed: None,
+            refused: None,
+            redact: false,
+        }
     }
 
     /// Judges a complete case. Replay uses this; it is the bands run end to end.
@@ -174,7 +185,9 @@ impl Judging<'_> {
         let outcome = match self.refused {
             Some(refusal) => Outcome::Refuse(refusal),
             None if sealed => Outcome::Forward { redact: self.redact },
-            None => Outcome::Refuse(Refusal { rule: crate::stages::SEAL, reason: Reason::Unsealed }),
+            None => {
+                Outcome::Refuse(Refusal { rule: crate::stages::SEAL, reason: Reason::Unsealed })
+            }
         };
         Decision { outcome, observed: self.observed, trail: self.trail }
     }
