@@ -4,4 +4,5 @@
 pub mod answer;
 pub mod clock;
 pub mod exchange;
+pub mod folder;
 pub mod gate;
