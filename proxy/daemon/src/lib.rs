@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod clock;
 pub mod exchange;
+pub mod folder;
 pub mod gate;
 pub mod intake;
 pub mod keys;
