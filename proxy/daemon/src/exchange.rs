@@ -6,7 +6,7 @@
 pub(crate) mod body;
 mod forward;
 mod gather;
-mod settle;
+pub(crate) mod settle;
 
 use std::sync::Arc;
 
@@ -24,8 +24,9 @@ use crate::answer::body::AnswerBody;
 use crate::clock;
 use crate::gate::Gate;
 use crate::intake::Connection;
-use crate::kills::Live;
-use crate::money::Booked;
+use crate::keys::KeyUsed;
+use crate::kills::{Entry, Guard};
+use crate::money::books::Booked;
 use crate::record;
 use crate::run::Run;
 
@@ -68,8 +69,9 @@ pub(crate) struct Exchange {
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) endpoint: Endpoint,
     pub(crate) case: Case,
-    pub(crate) live: Live,
+    pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
+    pub(crate) used: Option<KeyUsed>,
 }
 
 impl Exchange {
@@ -79,7 +81,8 @@ impl Exchange {
         let received = gate.clock.now();
         let id = clock::ulid(received)?;
         let dialect = wire::dialect(connection.provider);
-        let live = gate.kills.enter(&id, &run.agent, &run.id);
+        let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None };
+        let live = gate.kills.enter(entry);
         gate.metrics.live.inc();
         Ok(Self {
             trace: record::trace(&head.headers, &id),
@@ -87,6 +90,7 @@ impl Exchange {
             endpoint: dialect.endpoint(&head.method, &head.uri),
             case: Case::opened(id, received),
             booked: None,
+            used: None,
             live,
             gate,
             run,
@@ -116,7 +120,7 @@ impl Exchange {
         if !judging.band(Band::Content, &self.case) {
             return self.refuse(judging.decide(), None, reply).await;
         }
-        if let Err(scope) = self.gather_engines().await {
+        if let Err(scope) = self.gather_engines(&reading).await {
             return self.refuse_killed(scope, None, reply).await;
         }
         if judging.band(Band::Engines, &self.case) {
@@ -139,10 +143,9 @@ impl Exchange {
             self.settle_nothing();
             return self.answer_unrecorded(&error, reply);
         }
-        if let Some(scope) = self.live.killed_now() {
+        if let Some(scope) = self.live.is_killed() {
             let refusal = killed(scope);
-            self.settle_refused(&refusal);
-            return self.tell(&refusal, reply);
+            return self.answer_failure(&forward::Failure::NotSent(refusal), reply);
         }
         self.gate.metrics.decisions.with_label_values(&["forward", ""]).inc();
         let judge = {
@@ -185,7 +188,7 @@ impl Exchange {
     }
 }
 
-fn killed(scope: KillScope) -> Refusal {
+pub(crate) fn killed(scope: KillScope) -> Refusal {
     Refusal {
         rule: decide::RuleId("ingress/kill_switch"),
         reason: decide::Reason::Killed(scope),

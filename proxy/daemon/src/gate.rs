@@ -24,7 +24,6 @@ use crate::metrics::Metrics;
 use crate::money::{Books, Catalog};
 use crate::rates::Rates;
 use crate::run::Run;
-use crate::upstream::pool::Pool;
 use crate::vault::Vault;
 
 pub use life::{StartError, run};
@@ -54,8 +53,6 @@ pub struct Gate {
     pub vault: Vault,
     /// Certificates for the names that agents ask for.
     pub leaves: Leaves,
-    /// Connections to providers.
-    pub pool: Pool,
     /// Room for request bodies.
     pub bodies: ByteBudget,
     /// What is counted.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use decide::case::Scheme;
-use decide::policy::{Access, Mode};
+use decide::case::{Destination, Scheme};
+use decide::policy::{Access, Contract, Mode};
 use decide::{Reason, Refusal, RuleId};
 use http::request::Parts;
 use hyper::server::conn::{http1, http2};
@@ -39,6 +39,8 @@ pub struct Connection {
     pub(crate) gate: Arc<Gate>,
     pub(crate) run: Arc<Run>,
     pub(crate) host: String,
+    /// The same, shared with the pool.
+    pub(crate) name: Arc<str>,
     pub(crate) port: u16,
     pub(crate) scheme: Scheme,
     pub(crate) provider: Option<Provider>,
@@ -125,12 +127,12 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
         return;
     }
     let named = match asked.ip().to_canonical() {
-        IpAddr::V4(v4) => run.names.name_of(v4),
+        IpAddr::V4(v4) => run.names.name_of(v4).map(|name| name.to_string()),
         IpAddr::V6(_) => None,
     };
     let going = Going { asked, named };
     let host = going.named.clone().unwrap_or_else(|| asked.ip().to_canonical().to_string());
-    if run.grant(&host, asked.port()).is_some_and(|grant| grant.access == Access::Opaque) {
+    if is_opaque(run.contract(), &host, asked.port()) {
         let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
         return opaque::carry(connection, stream).await;
     }
@@ -149,6 +151,12 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
     }
 }
 
+fn is_opaque(contract: Option<&Contract>, host: &str, port: u16) -> bool {
+    contract.is_some_and(|contract| {
+        contract.grants(host, port).any(|grant| grant.access == Access::Opaque)
+    })
+}
+
 async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Going) {
     let port = going.asked.port();
     let literal = || going.asked.ip().to_canonical().to_string();
@@ -165,7 +173,7 @@ async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Goi
         drop(hello.refuse(hello::Refusal::AccessDenied).await);
         return;
     }
-    let config = match connection.gate.mint.server_config(&connection.host).await {
+    let config = match connection.gate.leaves.server_config(&connection.host, connection.gate.clock.now()) {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(%error, host = connection.host, "no certificate can be made");
@@ -221,6 +229,22 @@ where
 }
 
 impl Connection {
+    /// A connection whose name was refused before there was a socket for it.
+    pub(crate) fn refused(gate: Arc<Gate>, run: Arc<Run>, host: String, port: u16) -> Arc<Self> {
+        Self::to(gate, run, host, port, Scheme::Https, true)
+    }
+
+    /// Where it goes, as the chain judges it.
+    pub(crate) fn fact(&self, meant: bool) -> Destination {
+        Destination {
+            host: self.host.clone(),
+            port: self.port,
+            scheme: self.scheme,
+            agrees: self.agrees && meant,
+            credential: self.run.credential_for(&self.host),
+        }
+    }
+
     fn to(
         gate: Arc<Gate>,
         run: Arc<Run>,
@@ -232,7 +256,8 @@ impl Connection {
         let provider = wire::provider_of(&host);
         let resolved = ArcSwapOption::empty();
         let reset = CancellationToken::new();
-        Arc::new(Self { gate, run, host, port, scheme, provider, agrees, resolved, reset })
+        let name = host.as_str().into();
+        Arc::new(Self { gate, run, host, name, port, scheme, provider, agrees, resolved, reset })
     }
 
     /// Why no request can be read on this connection, from the name alone: nothing was asked of

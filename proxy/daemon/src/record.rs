@@ -10,6 +10,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::protocol::Target;
+use crate::keys::KeyUsed;
 use crate::money::books::{Booked, Settled};
 
 /// What was decided about an exchange, before anything of it left.
@@ -19,6 +20,9 @@ use crate::money::books::{Booked, Settled};
 pub struct Decided<C = Case, D = Decision> {
     /// Money that was set aside. First, so that the books need not read on.
     pub booked: Option<Booked>,
+    /// The use of the virtual key that was entered.
+    #[serde(default)]
+    pub used: Option<KeyUsed>,
     /// The decision's id, a ULID.
     pub id: String,
     /// The trace that the caller named, or one made of the id.

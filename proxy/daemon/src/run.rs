@@ -1,18 +1,25 @@
 //! One run: one `tollgate exec`, what it may do and how it goes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::Who;
-use decide::case::{MicroUsd, Timestamp};
+use bytes::Bytes;
+use decide::case::{Caller, MicroUsd, Timestamp};
 use decide::policy::{Contract, Mode};
 use decide::{Policy, Refusal};
+use ebpf::Enforcement;
+use http_body_util::Full;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::Place;
 
 use crate::gate::protocol::Summary;
-use crate::upstream::Resolver;
+use crate::listen::dns::Addresses;
+use crate::money::books::Limits;
+use crate::upstream::pool::Pool;
+use crate::upstream::resolve::Resolver;
 
 /// How many refusals a summary lists.
 const LISTED: usize = 10;
@@ -34,8 +41,18 @@ pub struct Run {
     pub started: Timestamp,
     /// Resolves names the way this run was told to.
     pub resolver: Resolver,
-    /// Verifies upstreams the way this run was told to.
-    pub roots: Arc<rustls::ClientConfig>,
+    /// Connections to upstreams, verified the way this run was told to.
+    pub pool: Pool<Full<Bytes>>,
+    /// Whose connections they are.
+    pub tenant: Arc<str>,
+    /// The kernel's word on where each connection was going.
+    pub enforcement: Enforcement,
+    /// The addresses that stand for names.
+    pub names: Addresses,
+    /// The ledger's next entry when the run began.
+    pub first_entry: u64,
+    /// SHA-256 of the policy, hex.
+    pub policy_digest: String,
     /// Credentials that the gate holds for this run: host to name.
     pub credentials: BTreeMap<String, String>,
     /// Account values that the gate sets: header to value.
@@ -46,6 +63,7 @@ pub struct Run {
     pub over: CancellationToken,
     pub(crate) objects: Mutex<BTreeSet<String>>,
     pub(crate) tally: Mutex<Tally>,
+    pub(crate) notices: Mutex<File>,
 }
 
 /// How a run goes.
@@ -73,6 +91,28 @@ impl Run {
     #[must_use]
     pub fn admits(&self, host: &str, port: u16) -> bool {
         self.contract().is_some_and(|contract| contract.admits(host, port))
+    }
+
+    /// The identity that this gate established.
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller { agent: self.agent.clone(), run: self.id.clone() }
+    }
+
+    /// The limits in money that hold for one request.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let agent = self.contract().map(|contract| contract.budgets).unwrap_or_default();
+        let team = self.policy.budgets;
+        Limits {
+            request: agent.request,
+            run: agent.run,
+            key_day: agent.key_day,
+            agent_day: agent.day,
+            agent_month: agent.month,
+            team_day: team.day,
+            team_month: team.month,
+        }
     }
 
     /// The credential that the gate puts in at `host`.
@@ -178,7 +218,7 @@ impl Run {
             refused: tally.refused,
             refusals: tally.refusals.clone(),
             observed: tally.observed.iter().map(|(what, count)| (what.clone(), *count)).collect(),
-            verified: None,
+            entries: None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! Sends a request that was judged and recorded: amended where the decision says so, with the real
 //! credential put in at the last moment.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderValue, Request, Uri, header};
+use http::{Request, header};
 use http_body_util::Full;
-use decide::case::{EndpointClass, Presented, Reservation, Scheme};
+use decide::case::{EndpointClass, Reservation, Scheme};
 use decide::{Known, Refusal};
 use wire::{Amendment, AnswerTerms, Edit, Reading, Scanned};
 
@@ -13,9 +15,11 @@ use super::Exchange;
 use super::gather::Body;
 use crate::record::Amended;
 use crate::upstream::headers::Coding;
-use crate::upstream::pool::PoolKey;
-use crate::upstream::{self, Sent, UpstreamError};
-use crate::vault::inject;
+use crate::keys;
+use crate::places;
+use crate::upstream::pool::{PoolKey, Sent, UpstreamError};
+use crate::upstream::{self, headers};
+use crate::vault::inject::{self, Form};
 
 /// What leaves.
 #[derive(Debug)]
@@ -75,89 +79,73 @@ impl Exchange {
     }
 
     /// Sends it to the address that was judged.
-    pub(crate) async fn send(&mut self, head: Parts, out: Outbound) -> Result<Sent, Failure> {
-        let host = self.connection.host.clone();
-        let failed = |fault: &UpstreamError| upstream::refusal(&host, fault);
-        let Some(target) = self.connection.resolved.load_full() else {
+    pub(crate) async fn send(
+        &mut self,
+        head: Parts,
+        out: Outbound,
+    ) -> Result<Sent<Full<Bytes>>, Failure> {
+        let connection = Arc::clone(&self.connection);
+        let Some(target) = connection.resolved.load_full() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
         let request = self.outbound(head, out).map_err(Failure::NotSent)?;
         let key = PoolKey {
-            owner: self.run.id.clone(),
-            credential: self.run.credential_for(&host),
-            tls: self.connection.scheme == Scheme::Https,
-            host: host.clone(),
-            port: self.connection.port,
+            tenant: Arc::clone(&self.run.tenant),
+            credential: self.key().map(|key| key.credential.as_str().into()),
+            secure: connection.scheme == Scheme::Https,
+            host: Arc::clone(&connection.name),
+            port: connection.port,
         };
-        let sending = self.gate.pool.send(&key, &self.run.roots, &target, request);
+        let sending = self.run.pool.send(&key, &target, request);
         tokio::select! {
             biased;
             scope = self.live.killed() => Err(Failure::Sent(super::killed(scope))),
-            sent = sending => sent.map_err(|fault| {
-                let refusal = failed(&fault);
-                if fault.was_sent() { Failure::Sent(refusal) } else { Failure::NotSent(refusal) }
-            }),
+            sent = sending => sent.map_err(|error| failure(&connection.host, &error)),
         }
     }
 
+    /// The request as it leaves: its own headers but for those of the connection, its own path, and
+    /// the real key where the virtual one stood.
     fn outbound(&self, head: Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
-        let Parts { method, uri, mut headers, .. } = head;
-        let judged = self.endpoint.class;
-        let coding = match judged {
-            EndpointClass::Priced | EndpointClass::Free | EndpointClass::Read | EndpointClass::Write => Coding::Identity,
-            EndpointClass::Ungoverned | EndpointClass::Unlisted => Coding::AsAsked,
-        };
-        upstream::headers::outbound(&mut headers, coding);
-        headers.remove(header::CONTENT_LENGTH);
+        let Parts { method, uri, headers, .. } = &head;
+        let mut leaving = headers.clone();
+        headers::outbound(&mut leaving, Coding::Identity);
+        leaving.remove(header::CONTENT_LENGTH);
         if out.decoded {
-            headers.remove(header::CONTENT_ENCODING);
+            leaving.remove(header::CONTENT_ENCODING);
         }
-        let mut uri = self.target(&uri)?;
-        headers.insert(header::HOST, self.host_header()?);
-        if let Known::Fact(Presented::Key(key)) = &self.case.key {
-            let secret = self.gate.vault.open(&key.credential).map_err(|error| {
-                tracing::error!(%error, credential = key.credential, "a credential cannot be opened");
+        if let Some(key) = self.key() {
+            let unusable = |error: &dyn std::error::Error| {
+                tracing::error!(%error, credential = key.credential, "a credential cannot be put in");
                 super::unsealed()
-            })?;
-            inject::put(&mut headers, &mut uri, self.dialect.places(), &secret, |standing| {
-                self.gate.keys.is_live(standing)
-            })
-            .map_err(|error| {
-                tracing::error!(%error, credential = key.credential, "a credential does not fit its place");
-                super::unsealed()
-            })?;
+            };
+            let secret = self.gate.vault.reveal(&key.credential).map_err(|error| unusable(&error))?;
+            for form in forms(&head, self.dialect.places()) {
+                inject::inject(&mut leaving, form, &secret).map_err(|error| unusable(&error))?;
+            }
         }
         let mut request = Request::new(Full::new(out.body));
-        *request.method_mut() = method;
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = leaving;
         Ok(request)
     }
+}
 
-    fn target(&self, uri: &Uri) -> Result<Uri, Refusal> {
-        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-        let scheme = if self.connection.scheme == Scheme::Https { "https" } else { "http" };
-        Uri::builder()
-            .scheme(scheme)
-            .authority(self.authority())
-            .path_and_query(path)
-            .build()
-            .map_err(|_form| super::unsealed())
-    }
+/// Where the virtual key stands, and so the real one goes.
+fn forms(head: &Parts, places: &'static [wire::Place]) -> Vec<Form> {
+    places::standing(head, places)
+        .iter()
+        .filter(|found| keys::is_virtual(found.value.as_str()))
+        .filter_map(|found| match found.place.kind {
+            wire::Kind::Header("authorization") => Some(Form::Bearer),
+            wire::Kind::Header("x-api-key") => Some(Form::ApiKey),
+            wire::Kind::Header(_) | wire::Kind::Query(_) => None,
+        })
+        .collect()
+}
 
-    fn host_header(&self) -> Result<HeaderValue, Refusal> {
-        HeaderValue::try_from(self.authority()).map_err(|_form| super::unsealed())
-    }
-
-    /// Host and port as the destination knows itself: a usual port is not written.
-    fn authority(&self) -> String {
-        let connection = &self.connection;
-        let usual = if connection.scheme == Scheme::Https { 443 } else { 80 };
-        let host = if connection.host.contains(':') {
-            format!("[{}]", connection.host)
-        } else {
-            connection.host.clone()
-        };
-        if connection.port == usual { host } else { format!("{host}:{}", connection.port) }
-    }
+fn failure(host: &str, error: &UpstreamError) -> Failure {
+    let refusal = upstream::refusal(host, error);
+    if error.may_have_sent() { Failure::Sent(refusal) } else { Failure::NotSent(refusal) }
 }

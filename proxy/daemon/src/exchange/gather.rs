@@ -1,22 +1,29 @@
 //! Fills the facts of each band into the case, just before that band is judged.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, CredentialStanding, Destination, EndpointClass, Envelope, EnvelopeFault, Findings,
-    KillScope, Rate, Reservation, Standing,
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, KillScope,
+    Reservation, Standing,
 };
+use decide::scan::SecretClass;
 use decide::{Known, Missing};
 use http::request::Parts;
 use hyper::body::Incoming;
 use wire::{Reading, Role, Scanned};
 
 use super::body::{self, Held, Unread};
-use super::Exchange;
-use crate::money;
+use super::{Exchange, settle};
+use crate::keys;
+use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
 use crate::upstream::ResolveError;
+
+/// How long a request waits for money that open exchanges may give back (DESIGN §5).
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request's body at hand: as sent, and as read.
 #[derive(Debug)]
@@ -31,22 +38,12 @@ pub(crate) struct Body {
 impl Exchange {
     /// Who is calling, with which credentials, whereto: from the connection and the head alone.
     pub(crate) fn gather_ingress(&mut self, head: &Parts) {
-        let connection = &self.connection;
-        let credential = self.run.credential_for(&connection.host);
-        self.case.caller = Known::Fact(decide::case::Caller {
-            agent: self.run.agent.clone(),
-            run: self.run.id.clone(),
-        });
-        self.case.destination = Known::Fact(Destination {
-            host: connection.host.clone(),
-            port: connection.port,
-            scheme: connection.scheme,
-            agrees: connection.agrees && connection.is_meant_by(head),
-            credential,
-        });
+        let caller = self.run.caller();
+        let connection = Arc::clone(&self.connection);
+        self.case.destination = Known::Fact(connection.fact(connection.is_meant_by(head)));
         let standing = places::standing(head, self.dialect.places());
         let values: Vec<&str> = standing.iter().map(|found| found.value.as_str()).collect();
-        let presented = self.gate.keys.present(&values, &self.run.agent, self.case.received);
+        let presented = self.gate.keys.present(&values, &caller, self.case.received);
         self.case.credentials = Known::Fact(
             standing
                 .iter()
@@ -56,29 +53,27 @@ impl Exchange {
                 })
                 .collect(),
         );
-        let key = match &presented {
-            decide::case::Presented::Key(key) => Some(key.id.clone()),
-            decide::case::Presented::Nothing
-            | decide::case::Presented::Unknown
-            | decide::case::Presented::Ambiguous => None,
-        };
+        self.used = presented.used;
+        self.case.key = Known::Fact(presented.presented);
+        let key = self.key().map(|key| key.id.clone());
         if let Some(key) = &key {
-            self.live.with_key(key);
+            self.live.uses_key(key);
         }
-        self.case.kills = Known::Fact(self.gate.kills.covering(&self.run.agent, key.as_deref()));
-        self.case.key = Known::Fact(presented);
+        self.case.kills = Known::Fact(self.gate.kills.covering(&caller.agent, key.as_deref()));
+        self.case.caller = Known::Fact(caller);
     }
 
     fn what_stands(&self, found: &places::Found) -> Standing {
-        if self.gate.keys.is_live(&found.value) {
+        let value = found.value.as_str();
+        if keys::is_virtual(value) {
             return Standing::VirtualKey;
         }
-        if found.place.role == Role::Account && self.run.sets_account(&found.place, &found.value) {
+        if found.place.role == Role::Account && self.run.sets_account(&found.place, value) {
             return Standing::SetByGate;
         }
-        decide::scan::find(&found.value)
-            .first()
-            .map_or(Standing::Foreign, |secret| Standing::RealKey(secret.class))
+        let shaped = decide::scan::find(value).first().map(|secret| secret.class);
+        let sealed = || self.gate.keys.recognise(value).and_then(|name| class_of(&name));
+        shaped.or_else(sealed).map_or(Standing::Foreign, Standing::RealKey)
     }
 
     /// Reads the body within its limits and takes its encoding off.
@@ -102,10 +97,10 @@ impl Exchange {
     }
 
     fn body_limit(&self) -> u64 {
-        let granted = self.run.grant(&self.connection.host, self.connection.port);
-        granted
-            .and_then(|grant| grant.upload)
-            .unwrap_or_else(|| self.dialect.body_limit(&self.endpoint))
+        let usual = self.dialect.body_limit(&self.endpoint);
+        let Some(contract) = self.run.contract() else { return usual };
+        let granted = contract.grants(&self.connection.host, self.connection.port);
+        granted.filter_map(|grant| grant.upload).max().unwrap_or(usual)
     }
 
     /// What is asked, of whom, and how often: from the whole request.
@@ -115,7 +110,7 @@ impl Exchange {
         body: &Body,
         reading: &Reading<'_>,
     ) -> Result<(), KillScope> {
-        let mut faults = wire::envelope::head(head);
+        let mut faults = wire::envelope::head(head, self.connection.provider);
         if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
             faults.push(EnvelopeFault::PathForm);
         }
@@ -132,10 +127,9 @@ impl Exchange {
             ask
         }));
         self.case.endpoint = Known::Fact(self.endpoint.clone());
-        self.case.rate = Known::Fact(match self.run.contract().and_then(|contract| contract.rate) {
-            Some(limit) => self.gate.rates.enter(&self.run.agent, limit, self.case.received),
-            None => Rate::Unlimited,
-        });
+        let limit = self.run.contract().and_then(|contract| contract.rate);
+        let (rate, _entered) = self.gate.rates.enter(&self.run.agent, limit, self.case.received);
+        self.case.rate = Known::Fact(rate);
         self.case.address = self.address().await?;
         Ok(())
     }
@@ -151,12 +145,14 @@ impl Exchange {
         let resolving = self.run.resolver.resolve(&connection.host, connection.port);
         Ok(match self.unless_killed(resolving).await? {
             Ok(resolved) => {
-                let fact = Known::Fact(resolved.fact());
-                connection.resolved.store(Some(std::sync::Arc::new(resolved)));
-                fact
+                let fact = settle::address(&resolved);
+                connection.resolved.store(Some(Arc::new(resolved)));
+                Known::Fact(fact)
             }
-            Err(ResolveError::NoSuchName { .. }) => Known::Fact(Address::NoSuchName),
-            Err(_unreachable) => Known::Missing(Missing::Unreachable),
+            Err(ResolveError::NoSuchName(_)) => Known::Fact(Address::NoSuchName),
+            Err(ResolveError::Timeout(_) | ResolveError::Failed { .. }) => {
+                Known::Missing(Missing::Unreachable)
+            }
         })
     }
 
@@ -176,32 +172,64 @@ impl Exchange {
     }
 
     /// Sets the worst case aside, waiting for other open reservations where that can help.
-    pub(crate) async fn gather_engines(&mut self) -> Result<(), KillScope> {
-        let (known, booked) = match (self.endpoint.class, self.case.ask.clone()) {
-            (EndpointClass::Priced, Known::Fact(Some(ask))) => {
-                let asked = money::Reserve::of(&self.run, &self.case, &ask, self.dialect);
-                match asked {
-                    Ok(asked) => {
-                        let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock);
-                        let answer = self.unless_killed(reserving).await?;
-                        (Known::Fact(answer.fact), answer.booked)
-                    }
-                    Err(refused) => (Known::Fact(refused), None),
-                }
-            }
-            (EndpointClass::Priced, _) => (Known::Missing(Missing::Malformed), None),
-            (
-                EndpointClass::Free
-                | EndpointClass::Read
-                | EndpointClass::Write
-                | EndpointClass::Ungoverned
-                | EndpointClass::Unlisted,
-                _,
-            ) => (Known::Fact(Reservation::NotNeeded), None),
+    pub(crate) async fn gather_engines(&mut self, reading: &Reading<'_>) -> Result<(), KillScope> {
+        if self.endpoint.class != EndpointClass::Priced {
+            self.case.budget = Known::Fact(Reservation::NotNeeded);
+            return Ok(());
+        }
+        let Known::Fact(Some(ask)) = &self.case.ask else {
+            self.case.budget = Known::Missing(Missing::Malformed);
+            return Ok(());
         };
-        self.case.budget = known;
-        self.booked = booked;
+        let worst = match self.worst_case(ask, reading) {
+            Ok(worst) => worst,
+            Err(refused) => {
+                self.case.budget = Known::Fact(refused);
+                return Ok(());
+            }
+        };
+        let asked = money::books::Reserve {
+            id: self.case.id.clone(),
+            payer: self.payer(ask),
+            limits: self.run.limits(),
+            worst,
+        };
+        let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
+        let answer = self.unless_killed(reserving).await?;
+        self.case.budget = answer.fact().map_or(Known::Missing(Missing::Unreachable), Known::Fact);
+        if let money::Answer::Granted(booked) = answer {
+            self.booked = Some(booked);
+        }
         Ok(())
+    }
+
+    fn worst_case(&self, ask: &Ask, reading: &Reading<'_>) -> Result<WorstCase, Reservation> {
+        let unpriced = || Reservation::Unpriced { model: ask.model.clone() };
+        let price = self.price().ok_or_else(unpriced)?;
+        let fields: Vec<(&str, &str)> = reading
+            .price_fields
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let weighed = money::Weighed {
+            ask,
+            counted: None,
+            beyond_bytes: reading.beyond_bytes,
+            tool_calls: reading.tool_calls,
+            price_fields: &fields,
+            least_output: self.dialect.min_output_limit(),
+        };
+        money::weigh(&weighed, price).map_err(|unbounded| Reservation::Unbounded { field: unbounded.field })
+    }
+
+    fn payer(&self, ask: &Ask) -> Payer {
+        Payer {
+            run: self.run.id.clone(),
+            key: self.key().map(|key| key.id.clone()).unwrap_or_default(),
+            agent: self.run.agent.clone(),
+            team: self.run.policy.team.clone(),
+            model: ask.model.clone(),
+        }
     }
 
     /// Waits for `work`, or for a kill switch.
@@ -215,11 +243,28 @@ impl Exchange {
 }
 
 impl Body {
-    const fn unread(fault: Option<EnvelopeFault>, missing: Option<Missing>) -> Self {
-        let faults = match fault {
-            Some(fault) => vec_of(fault),
-            None => Vec::new(),
-        };
+    fn unread(fault: Option<EnvelopeFault>, missing: Option<Missing>) -> Self {
+        let faults = fault.into_iter().collect();
         Self { sent: Bytes::new(), decoded: Bytes::new(), faults, missing, _held: None }
+    }
+}
+
+/// The body without its encoding, or why it cannot be taken off.
+fn decoded(head: &Parts, sent: &Bytes, limit: u64) -> (Bytes, Option<EnvelopeFault>) {
+    let coding = head.headers.get(http::header::CONTENT_ENCODING);
+    let Some(coding) = coding else { return (sent.clone(), None) };
+    let strange = || EnvelopeFault::BadEncoding(String::from_utf8_lossy(coding.as_bytes()).into_owned());
+    match coding.to_str().map_err(|_form| strange()).and_then(|coding| wire::encoding::decode(Some(coding), sent, limit)) {
+        Ok(decoded) => (decoded, None),
+        Err(fault) => (Bytes::new(), Some(fault)),
+    }
+}
+
+/// The class of a sealed credential whose real key turned up.
+fn class_of(credential: &str) -> Option<SecretClass> {
+    match credential {
+        "openai" => Some(SecretClass::OpenaiKey),
+        "anthropic" => Some(SecretClass::AnthropicKey),
+        _ => None,
     }
 }

@@ -22,7 +22,6 @@ use crate::metrics::Metrics;
 use crate::money::{Books, Catalog};
 use crate::rates::Rates;
 use crate::record::Outcome;
-use crate::upstream::pool::Pool;
 use crate::vault::{MasterKey, Secret, Vault, VaultError};
 
 /// The vault's name for the deployment's CA.
@@ -127,7 +126,6 @@ impl Running {
             rates: Rates::default(),
             vault,
             leaves,
-            pool: Pool::default(),
             bodies: ByteBudget::of(BODIES),
             metrics: Metrics::new().map_err(|error| StartError::Catalog(error.to_string()))?,
             runs: Mutex::default(),

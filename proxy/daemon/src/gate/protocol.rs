@@ -168,9 +168,9 @@ pub struct Summary {
     pub refusals: Vec<(String, String)>,
     /// What observe let pass: what, and how often.
     pub observed: Vec<(String, u64)>,
-    /// Entries of this run that were read back from disk with every hash and link right; `None`
-    /// where one was not.
-    pub verified: Option<u64>,
+    /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
+    /// could not be recorded.
+    pub entries: Option<(u64, u64)>,
 }
 
 /// What a gate answers.

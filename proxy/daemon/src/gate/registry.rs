@@ -27,7 +27,9 @@ use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
 use crate::record::{RunEvent, RunStep};
 use crate::run::{Run, Tally};
-use crate::upstream::{ConnectTo, Resolver, roots};
+use crate::upstream::connect::{Connector, read_authorities};
+use crate::upstream::pool::Pool;
+use crate::upstream::resolve::{ConnectTo, Resolver};
 use crate::vault::{Secret, known};
 
 /// How long the exchanges of a run that is over have to settle.
@@ -51,7 +53,9 @@ pub(super) fn register(
     let enforcement = Enforcement::attach(cgroup.as_fd())?;
     let started = gate.clock.now();
     let id = clock::ulid(started).context("no random numbers")?;
+    let inside = traffic.enter();
     let run = Arc::new(run(gate, &register, id, started, enforcement, stderr)?);
+    drop(inside);
     let event = run_event(&run, &register.by, RunStep::Started, None);
     traffic.block_on(gate.journal.commit(Kind::Run, run.who(None), &event))?;
     let env = traffic.block_on(issue(gate, &run, register.keys))?;
@@ -112,7 +116,8 @@ fn run(
         policy: Arc::new(register.policy.clone()),
         started,
         resolver: Resolver::system(overrides).context("the system's resolver configuration")?,
-        roots: roots(&register.upstream_ca)?,
+        pool: Pool::new(connector(&register.upstream_ca)?),
+        tenant: register.agent.as_str().into(),
         credentials,
         accounts: register.accounts.iter().cloned().collect(),
         enforcement,
@@ -124,6 +129,15 @@ fn run(
         tally: Mutex::new(Tally::default()),
         notices: Mutex::new(File::from(stderr)),
     })
+}
+
+/// Trusts what this machine trusts, and what `--upstream-ca` names besides.
+fn connector(upstream_ca: &[String]) -> anyhow::Result<Connector> {
+    let mut more = Vec::new();
+    for pem in upstream_ca {
+        more.extend(read_authorities(pem.as_bytes()).map_err(|why| anyhow!("--upstream-ca {why}"))?);
+    }
+    Ok(Connector::new(&more)?)
 }
 
 /// Seals the real keys and gives the run their virtual ones.
@@ -217,7 +231,6 @@ impl Registered {
         gate.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
         gate.books.close(&run.id, gate.clock.now());
         gate.keys.close(&run.id);
-        gate.pool.forget(&run.id);
         match ended {
             Ok(receipt) => summary.entries = Some((run.first_entry, receipt.seq)),
             Err(error) => tracing::error!(%error, run = run.id, "the end of a run is not recorded"),
