@@ -4,4 +4,4 @@ pub mod address;
 //pub mod connect;
 pub mod headers;
 //pub mod pool;
-//pub mod resolve;
+pub mod resolve;
