@@ -7,18 +7,20 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use decide::case::EndpointClass;
 use decide::scan::{AnswerScanner, Sight};
-use decide::stream::{Holdback, Ruling, StreamEvent, StreamJudge};
+use decide::stream::holdback::{Holdback, Kind};
+use decide::stream::{Ruling, StreamEvent, StreamJudge};
 use decide::verdict::KeyEnd;
 use decide::{Missing, Reason, Refusal, RuleId};
 use http::{HeaderValue, Response, header};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use wire::{AnswerTerms, CutState, Decoder, Heard, HeardKind};
 
 use crate::answer::body::{AnswerBody, Releaser};
 use crate::exchange::{Exchange, Reply};
-use crate::record::Outcome;
-use crate::upstream::{self, ConnHandle, Sent};
+use crate::exchange::settle::Ended;
+use crate::upstream::{self, headers};
+use crate::upstream::pool::{ConnHandle, Sent};
 
 /// How long a provider may say nothing in the middle of an answer. Longer than any documented
 /// interval between keep-alives; the exchange ends with an error then, as unavailable.
@@ -27,7 +29,7 @@ const SILENCE: Duration = Duration::from_secs(600);
 /// Follows the answer to `exchange` to its end and settles it.
 pub(crate) async fn carry(
     exchange: Exchange,
-    sent: Sent,
+    sent: Sent<Full<Bytes>>,
     terms: AnswerTerms,
     judge: StreamJudge,
     reply: Reply,
@@ -36,8 +38,8 @@ pub(crate) async fn carry(
     let (mut head, body) = response.into_parts();
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
     let events = is_event_stream(&head.headers);
-    let ended = Ended::answered(&exchange, &head);
-    upstream::headers::inbound(&mut head.headers);
+    let ended = Ended::answered(&head);
+    headers::inbound(&mut head.headers);
     let following =
         Following { exchange, judge, events, ended, body, scanner: AnswerScanner::default(), holdback: Holdback::default(), event: 0 };
     match decoder {
@@ -90,7 +92,7 @@ impl Following {
         mut self,
         head: http::response::Parts,
         mut decoder: Box<dyn Decoder>,
-        connection: ConnHandle,
+        connection: ConnHandle<Full<Bytes>>,
         mut reply: Reply,
     ) {
         let mut whole = BytesMut::new();
@@ -111,16 +113,17 @@ impl Following {
         match end {
             Next::Finished => {
                 connection.finished();
-                self.ended.bytes_out = whole.len() as u64;
+                self.ended.finished = true;
+                self.ended.released(&self.exchange, whole.len());
                 let response = released(head, AnswerBody::whole(whole.freeze()), true);
                 // Nobody reads it: the exchange is settled all the same.
-                self.ended.gone = reply.send(response).is_err();
+                self.ended.outcome.gone = reply.send(response).is_err();
                 self.exchange.close(self.ended);
             }
             Next::Cut(refusal) => self.refuse(refusal, reply),
-            Next::Broken | Next::Bytes(_) => self.refuse(broken_refusal(), reply),
+            Next::Broken | Next::Bytes(_) => self.refuse(upstream::broken(&self.exchange.connection.host), reply),
             Next::Gone => {
-                self.ended.gone = true;
+                self.ended.outcome.gone = true;
                 self.exchange.close(self.ended);
             }
         }
@@ -131,13 +134,13 @@ impl Following {
         mut self,
         head: http::response::Parts,
         mut decoder: Box<dyn Decoder>,
-        connection: ConnHandle,
+        connection: ConnHandle<Full<Bytes>>,
         reply: Reply,
     ) {
         let (releaser, body) = AnswerBody::pieces();
         let keep_length = head.headers.get(header::CONTENT_ENCODING).is_none() && !self.events;
         if reply.send(released(head, body, keep_length)).is_err() {
-            self.ended.gone = true;
+            self.ended.outcome.gone = true;
             return self.exchange.close(self.ended);
         }
         let end = loop {
@@ -164,18 +167,19 @@ impl Following {
         match end {
             Next::Finished => {
                 connection.finished();
+                self.ended.finished = true;
                 releaser.complete();
             }
             Next::Cut(refusal) => {
                 releaser.cut(self.last_words(&refusal));
-                self.ended.cut = Some(refusal);
+                self.ended.outcome.cut = Some(refusal);
             }
             Next::Broken | Next::Bytes(_) => {
-                let refusal = broken_refusal();
+                let refusal = upstream::broken(&self.exchange.connection.host);
                 releaser.cut(self.last_words(&refusal));
-                self.ended.broken = true;
+                self.ended.outcome.broken = true;
             }
-            Next::Gone => self.ended.gone = true,
+            Next::Gone => self.ended.outcome.gone = true,
         }
         self.exchange.close(self.ended);
     }
@@ -226,15 +230,18 @@ impl Following {
                     return Err(refusal);
                 }
             }
-            let content = matches!(one.kind, HeardKind::Content);
-            released.extend(self.holdback.push(one.bytes, content, sight.waits_from));
+            let kind = match one.kind {
+                HeardKind::KeepAlive => Kind::KeepAlive,
+                HeardKind::Content | HeardKind::Withheld => Kind::Content,
+            };
+            released.extend(self.holdback.push(self.event, one.bytes, kind, sight.waits_from));
             self.event += 1;
         }
         if finished {
             if let Ruling::Cut(refusal) = self.judge.see(&StreamEvent::End) {
                 return Err(refusal);
             }
-            released.extend(self.holdback.finish());
+            released.extend(self.holdback.end());
         }
         Ok(released)
     }
@@ -288,7 +295,7 @@ impl Following {
     /// Refuses an answer of which nothing was sent.
     fn refuse(mut self, refusal: Refusal, reply: Reply) {
         self.exchange.tell(&refusal, reply);
-        self.ended.cut = Some(refusal);
+        self.ended.outcome.cut = Some(refusal);
         self.exchange.close(self.ended);
     }
 }
@@ -321,8 +328,4 @@ fn secrets_refusal(reason: Reason) -> Refusal {
 
 fn unreadable_refusal() -> Refusal {
     secrets_refusal(Missing::Malformed.into())
-}
-
-fn broken_refusal() -> Refusal {
-    secrets_refusal(Missing::Unreachable.into())
 }

@@ -147,7 +147,6 @@ impl Exchange {
             let refusal = killed(scope);
             return self.answer_failure(&forward::Failure::NotSent(refusal), reply);
         }
-        self.gate.metrics.decisions.with_label_values(&["forward", ""]).inc();
         let judge = {
             let cx = RequestContext { case: &self.case, policy: &self.run.policy, trail: &decision.trail };
             decide::stream::StreamJudge::open(&CHAIN, &cx, self.run.mode)

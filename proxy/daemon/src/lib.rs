@@ -2,16 +2,20 @@
 //! it out.
 
 pub mod answer;
+pub mod cli;
 pub mod clock;
 pub mod exchange;
 pub mod folder;
 pub mod gate;
 pub mod intake;
+pub mod journal;
 pub mod keys;
 pub mod kills;
 pub mod listen;
 pub mod metrics;
 pub mod money;
+mod names;
+mod opaque;
 mod places;
 pub mod rates;
 pub mod record;

@@ -17,6 +17,7 @@ mod leaves;
 mod openai;
 mod place;
 mod plain;
+mod price;
 mod refusal;
 mod request;
 mod route;
@@ -27,4 +28,5 @@ pub use dialect::{
 };
 pub use edit::{Edit, splice};
 pub use place::{Form, Kind, Place, Role};
+pub use price::{PriceFacts, price_facts};
 pub use scan::{Scanned, Splice, redactions, scan_request};

@@ -100,7 +100,7 @@ impl Exchange {
         tokio::select! {
             biased;
             scope = self.live.killed() => Err(Failure::Sent(super::killed(scope))),
-            sent = sending => sent.map_err(|error| failure(&connection.host, &error)),
+            sent = sending => sent.map_err(|error| failure(&error)),
         }
     }
 
@@ -145,7 +145,7 @@ fn forms(head: &Parts, places: &'static [wire::Place]) -> Vec<Form> {
         .collect()
 }
 
-fn failure(host: &str, error: &UpstreamError) -> Failure {
-    let refusal = upstream::refusal(host, error);
+fn failure(error: &UpstreamError) -> Failure {
+    let refusal = upstream::refusal(error);
     if error.may_have_sent() { Failure::Sent(refusal) } else { Failure::NotSent(refusal) }
 }

@@ -206,16 +206,14 @@ impl Exchange {
     fn worst_case(&self, ask: &Ask, reading: &Reading<'_>) -> Result<WorstCase, Reservation> {
         let unpriced = || Reservation::Unpriced { model: ask.model.clone() };
         let price = self.price().ok_or_else(unpriced)?;
-        let fields: Vec<(&str, &str)> = reading
-            .price_fields
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let facts = reading.document.as_ref().map(wire::price_facts).unwrap_or_default();
+        let fields: Vec<(&str, &str)> =
+            facts.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let weighed = money::Weighed {
             ask,
             counted: None,
-            beyond_bytes: reading.beyond_bytes,
-            tool_calls: reading.tool_calls,
+            beyond_bytes: facts.beyond_bytes,
+            tool_calls: facts.tool_calls,
             price_fields: &fields,
             least_output: self.dialect.min_output_limit(),
         };

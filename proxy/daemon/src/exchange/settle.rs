@@ -1,7 +1,7 @@
 //! What is written down and paid at the end of an exchange, and what its caller is told.
 
 use audit::{Kind, Source};
-use decide::case::{Case, MicroUsd, Presented, Timestamp};
+use decide::case::{Address, Case, MicroUsd, Presented, Timestamp};
 use decide::{Decision, Known, Missing, Refusal, RuleId};
 use http::Response;
 use wire::{Heard, Told};
@@ -12,8 +12,11 @@ use crate::answer::body::AnswerBody;
 use crate::clock;
 use crate::intake::Connection;
 use crate::journal::Unrecorded;
+use crate::keys::KeyUsed;
+use crate::money::books::Booked;
 use crate::money::{self, Settlement};
 use crate::record::{Amended, Decided, Outcome, Usage};
+use crate::upstream::resolve::Resolved;
 
 /// Headers in which providers name their own id of a request.
 const PROVIDER_IDS: [&str; 2] = ["x-request-id", "request-id"];
@@ -25,37 +28,20 @@ impl Exchange {
         decision: &Decision,
         out: Option<&Outbound>,
     ) -> Result<(), Unrecorded> {
-        if let decide::Outcome::Refuse(refusal) = &decision.outcome {
-            self.run.note_refused(refusal, &self.connection.host, &self.case.id);
-            let rule = refusal.rule.name();
-            self.gate.metrics.decisions.with_label_values(&["refuse", rule]).inc();
-            if !self.gate.journal.is_single(Source::Agent(self.run.agent.clone()), refusal) {
-                return Ok(());
-            }
-        } else if !self.gate.journal.has_share(&self.run.agent) {
-            return Err(Unrecorded::Share);
-        }
-        let body = Decided::<&Case, &Decision> {
+        let key = self.key();
+        let written = Written {
             booked: self.booked.clone(),
-            id: self.case.id.clone(),
-            trace: self.trace.clone(),
-            run: self.run.id.clone(),
-            agent: self.run.agent.clone(),
-            mode: self.run.mode,
-            case: &self.case,
-            decision,
-            policy: self.run.policy_digest.clone(),
-            credential: self.key().map(|key| key.credential.clone()),
+            used: out.and(self.used.clone()),
+            key: key.map(|key| key.id.as_str()),
+            credential: key.map(|key| key.credential.clone()),
             amended: out.map_or_else(Amended::default, |out| out.amended),
+            trace: &self.trace,
+            ..Written::of(&self.connection, &self.case, decision)
         };
-        let who = self.run.who(self.key().map(|key| key.id.as_str()));
-        let timer = self.gate.metrics.commit.start_timer();
-        self.gate.journal.commit(Kind::Decision, who, &body).await?;
-        timer.observe_duration();
-        Ok(())
+        written.commit().await
     }
 
-    pub(super) fn key(&self) -> Option<&decide::case::Key> {
+    pub(crate) fn key(&self) -> Option<&decide::case::Key> {
         match &self.case.key {
             Known::Fact(Presented::Key(key)) => Some(key),
             Known::Fact(Presented::Nothing | Presented::Unknown | Presented::Ambiguous)
@@ -67,6 +53,9 @@ impl Exchange {
     pub(super) fn settle_nothing(&mut self) {
         if self.booked.take().is_some() {
             self.gate.books.cancel(&self.case.id, self.gate.clock.now());
+        }
+        if let Some(used) = self.used.take() {
+            self.gate.keys.give_back(&used);
         }
     }
 
@@ -230,40 +219,103 @@ impl Ended {
     }
 }
 
+/// A decision on its way to the ledger.
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    connection: &'a Connection,
+    case: &'a Case,
+    decision: &'a Decision,
+    trace: &'a str,
+    booked: Option<Booked>,
+    used: Option<KeyUsed>,
+    key: Option<&'a str>,
+    credential: Option<String>,
+    amended: Amended,
+}
+
+impl<'a> Written<'a> {
+    /// A decision that books nothing and uses no key.
+    pub(crate) fn of(connection: &'a Connection, case: &'a Case, decision: &'a Decision) -> Self {
+        Self {
+            connection,
+            case,
+            decision,
+            trace: &case.id,
+            booked: None,
+            used: None,
+            key: None,
+            credential: None,
+            amended: Amended::default(),
+        }
+    }
+
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// It is not, so it must not be carried out.
+    pub(crate) async fn commit(self) -> Result<(), Unrecorded> {
+        let Connection { gate, run, host, .. } = self.connection;
+        match &self.decision.outcome {
+            decide::Outcome::Refuse(refusal) => {
+                run.note_refused(refusal, host, &self.case.id);
+                let rule = refusal.rule.name();
+                gate.metrics.decisions.with_label_values(&["refuse", rule]).inc();
+                if !gate.journal.is_single(Source::Agent(run.agent.clone()), refusal) {
+                    return Ok(());
+                }
+            }
+            decide::Outcome::Forward { .. } => {
+                if !gate.journal.has_share(&run.agent) {
+                    return Err(Unrecorded::Share);
+                }
+                gate.metrics.decisions.with_label_values(&["forward", ""]).inc();
+            }
+        }
+        let body = Decided::<&Case, &Decision> {
+            booked: self.booked,
+            used: self.used,
+            id: self.case.id.clone(),
+            trace: self.trace.to_owned(),
+            run: run.id.clone(),
+            agent: run.agent.clone(),
+            mode: run.mode,
+            case: self.case,
+            decision: self.decision,
+            policy: run.policy_digest.clone(),
+            credential: self.credential,
+            amended: self.amended,
+        };
+        let timer = gate.metrics.commit.start_timer();
+        gate.journal.commit(Kind::Decision, run.who(self.key), &body).await?;
+        timer.observe_duration();
+        Ok(())
+    }
+}
+
 /// Records a connection that is refused before a request could be read on it.
 pub(crate) async fn refuse_connection(connection: &Connection, refusal: Refusal) {
-    let gate = &connection.gate;
-    let received = gate.clock.now();
+    let received = connection.gate.clock.now();
     let Ok(id) = clock::ulid(received) else { return };
-    connection.run.note_refused(&refusal, &connection.host, &id);
-    gate.metrics.decisions.with_label_values(&["refuse", refusal.rule.name()]).inc();
-    if !gate.journal.is_single(Source::Agent(connection.run.agent.clone()), &refusal) {
-        return;
-    }
-    let run = &connection.run;
-    let mut case = Case::opened(id.clone(), received);
-    case.caller = Known::Fact(run.caller());
-    case.destination = Known::Fact(connection.fact());
+    let mut case = Case::opened(id, received);
+    case.caller = Known::Fact(connection.run.caller());
+    case.destination = Known::Fact(connection.fact(true));
     let decision = Decision {
         outcome: decide::Outcome::Refuse(refusal),
         observed: None,
         trail: Vec::new(),
     };
-    let body = Decided {
-        booked: None,
-        trace: id.clone(),
-        id,
-        run: run.id.clone(),
-        agent: run.agent.clone(),
-        mode: run.mode,
-        case,
-        decision,
-        policy: run.policy_digest.clone(),
-        credential: None,
-        amended: Amended::default(),
-    };
-    if let Err(error) = gate.journal.commit(Kind::Decision, run.who(None), &body).await {
+    if let Err(error) = Written::of(connection, &case, &decision).commit().await {
         tracing::error!(%error, "a refused connection is not recorded");
+    }
+}
+
+/// The fact of where a name leads.
+pub(crate) fn address(resolved: &Resolved) -> Address {
+    Address::Resolved {
+        ip: resolved.addresses.first().map(|at| at.ip().to_string()).unwrap_or_default(),
+        class: resolved.class,
+        named: resolved.named,
     }
 }
 
