@@ -2,7 +2,7 @@
 //! it out.
 
 pub mod answer;
-pub mod cli;
+//pub mod cli;
 pub mod clock;
 pub mod exchange;
 pub mod folder;
