@@ -136,12 +136,7 @@ impl Books {
 
     /// As [`Books::reserve`], but waits its turn for what open exchanges can give back, `patience`
     /// long, and is refused then. Dropping the future leaves the queue and keeps nothing set aside.
-    pub async fn reserve_or_wait(
-        &self,
-        ask: Reserve,
-        clock: &Clock,
-        patience: Duration,
-    ) -> Answer {
+    pub async fn reserve_or_wait(&self, ask: Reserve, clock: &Clock, patience: Duration) -> Answer {
         let mut seat = match self.sit(ask, clock) {
             Ok(answer) => return answer,
             Err(seat) => seat,
@@ -314,13 +309,8 @@ impl Inner {
             return None;
         }
         let worst = output_limit.map_or(ask.worst.total(), |limit| ask.worst.with_output(limit));
-        let booked = Booked {
-            id: ask.id.clone(),
-            at: now.0,
-            payer: ask.payer.clone(),
-            worst,
-            output_limit,
-        };
+        let booked =
+            Booked { id: ask.id.clone(), at: now.0, payer: ask.payer.clone(), worst, output_limit };
         self.state.book(booked.clone());
         Some(Answer::Granted(booked))
     }

@@ -225,8 +225,7 @@ fn dearest(what: &Weighed<'_>, model: &Model, input: u64) -> Result<Step, Unboun
 /// where it runs, the account's default may be the dearest place.
 fn modifiers(what: &Weighed<'_>, model: &Model) -> Result<u128, Unbounded> {
     let of = |name: &str| model.multipliers.get(name).copied().unwrap_or(1000).max(1000);
-    let mut geography =
-        if model.provider == "anthropic" { of("us").max(of("eu")) } else { 1000 };
+    let mut geography = if model.provider == "anthropic" { of("us").max(of("eu")) } else { 1000 };
     let mut speed = 1000;
     for (field, value) in what.price_fields {
         match (*field, *value) {
@@ -243,4 +242,4 @@ fn modifiers(what: &Weighed<'_>, model: &Model) -> Result<u128, Unbounded> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
