@@ -149,7 +149,9 @@ fn input_tokens(what: &Weighed<'_>, model: &Model, calls: u64) -> Result<u64, Un
         || !ask.contacts.is_empty()
         || !ask.foreign_objects.is_empty()
         || calls > 0;
-    match (model.context, whole) {
+    // The window is one text's, and an embedding request carries many.
+    let window = model.context.filter(|_| !model.embeds);
+    match (window, whole) {
         (Some(window), true) => Ok(window.saturating_mul(calls.saturating_add(1))),
         (Some(window), false) => Ok(bound.min(window)),
         (None, true) => Err(unbounded("input")),

@@ -27,7 +27,7 @@ fn the_request_over_the_limit_is_told_when_to_come_again_and_is_not_counted() {
     for millis in [0, 1_000, 2_000] {
         assert_eq!(enter(&rates, millis), Rate::Within);
     }
-    for millis in [2_000, 3_500] {
+    for millis in [2_000_u64, 3_500] {
         let left = 10_000 - millis;
         let seconds = u32::try_from(left.div_ceil(1_000)).unwrap();
         assert_eq!(enter(&rates, millis), Rate::Exceeded { limit: 3, retry_after: seconds });
