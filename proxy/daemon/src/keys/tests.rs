@@ -221,7 +221,9 @@ proptest! {
             }
         }
         let mut rebuilt = State::default();
-        ledger.iter().for_each(|event| rebuilt.apply(event));
+        for event in &ledger {
+            rebuilt.apply(event);
+        }
         prop_assert_eq!(&rebuilt, &keys.state());
         let restored = Keys::restore(&master_key, &keys.snapshot().unwrap()).unwrap();
         prop_assert_eq!(rebuilt, restored.state());

@@ -150,7 +150,9 @@ proptest! {
             }
         }
         let rebuilt = kills();
-        ledger.iter().for_each(|event| rebuilt.apply(event));
+        for event in &ledger {
+            rebuilt.apply(event);
+        }
         prop_assert_eq!(rebuilt.state(), live.state());
         prop_assert_eq!(Kills::restore(&live.snapshot().unwrap()).unwrap().state(), live.state());
     }

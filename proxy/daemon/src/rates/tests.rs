@@ -97,7 +97,9 @@ proptest! {
             prop_assert!(four[3].at - four[0].at >= 10 * SECOND);
         }
         let rebuilt = Rates::default();
-        entered.iter().for_each(|one| rebuilt.apply(one));
+        for one in &entered {
+            rebuilt.apply(one);
+        }
         prop_assert_eq!(rebuilt.state(at(now)), rates.state(at(now)));
         let restored = Rates::restore(&rates.snapshot(at(now)).unwrap()).unwrap();
         prop_assert_eq!(restored.state(at(now)), rates.state(at(now)));
