@@ -77,6 +77,8 @@ fn another_agent_is_told_whose_it_is_and_another_run_that_it_is_not_known() {
     let stranger = keys.present(&[&virtual_key], &caller("r2", "b"), NOW);
     assert_eq!(key(&stranger).unwrap().agent, "a");
     assert_eq!(stranger.used, None);
+    let same_run = keys.present(&[&virtual_key], &caller("r", "b"), NOW);
+    assert_eq!((key(&same_run).unwrap().agent.as_str(), &same_run.used), ("a", &None));
     let other_run = keys.present(&[&virtual_key], &caller("r2", "a"), NOW);
     assert_eq!(other_run.presented, Presented::Unknown);
     keys.close("r");

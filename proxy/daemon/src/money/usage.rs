@@ -227,6 +227,17 @@ mod tests {
     }
 
     #[test]
+    fn a_tier_without_a_step_of_its_own_is_not_cheaper_beyond_the_standard_one() {
+        let priority = Usage {
+            input: 272_001,
+            output: 10,
+            service_tier: Some("priority".to_owned()),
+            ..Usage::default()
+        };
+        assert_eq!(cost("gpt-5.5", &priority), Some((272_001 * 125_u64).div_ceil(10) + 750));
+    }
+
+    #[test]
     fn searches_are_billed_apart() {
         let usage = Usage { searches: 3, file_searches: 2, ..Usage::default() };
         assert_eq!(cost("gpt-5-mini", &usage), Some(3 * 10_000 + 2 * 2_500));
