@@ -305,7 +305,8 @@ impl Inner {
             Fit::Later(_) => return None,
             Fit::Never(short) => return Some(Answer::Refused { asked: ask.worst.total(), short }),
         };
-        if AccountId::of(&ask.payer, now).iter().any(|(_, id)| blocked.contains(id)) {
+        let behind = |(_, id): &(BudgetScope, AccountId)| blocked.contains(id);
+        if !blocked.is_empty() && AccountId::of(&ask.payer, now).iter().any(behind) {
             return None;
         }
         let worst = output_limit.map_or(ask.worst.total(), |limit| ask.worst.with_output(limit));
