@@ -22,9 +22,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::random;
+use folder::Folder;
 use seal::{Sealed, Sealer};
 
-pub use folder::Folder;
 pub use master::MasterKey;
 pub use secret::Secret;
 
@@ -183,9 +183,8 @@ impl Vault {
     }
 
     fn write(&self, file: &File) -> Result<(), VaultError> {
-        let json = serde_json::to_vec(file)
-            .map_err(io::Error::from)
-            .map_err(VaultError::io(FILE))?;
+        let json =
+            serde_json::to_vec(file).map_err(io::Error::from).map_err(VaultError::io(FILE))?;
         self.folder.replace(FILE, &json)
     }
 

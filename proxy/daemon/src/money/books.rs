@@ -136,12 +136,7 @@ impl Books {
 
     /// As [`Books::reserve`], but waits its turn for what open exchanges can give back, `patience`
     /// long, and is refused then. Dropping the future leaves the queue and keeps nothing set aside.
-    pub async fn reserve_or_wait(
-        &self,
-        ask: Reserve,
-        clock: &Clock,
-        patience: Duration,
-    ) -> Answer {
+    pub async fn reserve_or_wait(&self, ask: Reserve, clock: &Clock, patience: Duration) -> Answer {
         let mut seat = match self.sit(ask, clock) {
             Ok(answer) => return answer,
             Err(seat) => seat,
@@ -310,17 +305,13 @@ impl Inner {
             Fit::Later(_) => return None,
             Fit::Never(short) => return Some(Answer::Refused { asked: ask.worst.total(), short }),
         };
-        if AccountId::of(&ask.payer, now).iter().any(|(_, id)| blocked.contains(id)) {
+        let behind = |(_, id): &(BudgetScope, AccountId)| blocked.contains(id);
+        if !blocked.is_empty() && AccountId::of(&ask.payer, now).iter().any(behind) {
             return None;
         }
         let worst = output_limit.map_or(ask.worst.total(), |limit| ask.worst.with_output(limit));
-        let booked = Booked {
-            id: ask.id.clone(),
-            at: now.0,
-            payer: ask.payer.clone(),
-            worst,
-            output_limit,
-        };
+        let booked =
+            Booked { id: ask.id.clone(), at: now.0, payer: ask.payer.clone(), worst, output_limit };
         self.state.book(booked.clone());
         Some(Answer::Granted(booked))
     }

@@ -106,6 +106,11 @@ impl Catalog {
     pub fn model(&self, provider: &str, id: &str) -> Option<&Model> {
         self.models.get(id).filter(|model| model.provider == provider)
     }
+
+    /// Every model with its id, in the order of the ids.
+    pub fn models(&self) -> impl Iterator<Item = (&String, &Model)> {
+        self.models.iter()
+    }
 }
 
 /// A model as the file writes it.

@@ -149,8 +149,7 @@ impl Step {
             output,
             cache_read: read.unwrap_or(input),
             cache_write: write,
-            cache_write_1h: hour
-                .unwrap_or_else(|| as_standard(standard.cache_write_1h).max(write)),
+            cache_write_1h: hour.unwrap_or_else(|| as_standard(standard.cache_write_1h).max(write)),
         }
     }
 
@@ -167,5 +166,80 @@ impl Step {
     /// The dearest class that one input token can fall into.
     pub(super) fn dearest_input(self) -> u64 {
         self.input.max(self.cache_read).max(self.cache_write).max(self.cache_write_1h)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::money::Catalog;
+
+    fn cost(model: &str, usage: &Usage) -> Option<u64> {
+        let catalog = Catalog::built_in().unwrap();
+        let provider = if model.starts_with("claude") { "anthropic" } else { "openai" };
+        actual(usage, catalog.model(provider, model).unwrap()).map(|cost| cost.0)
+    }
+
+    #[test]
+    fn every_kind_of_token_has_its_own_price() {
+        let million = 1_000_000;
+        // claude-haiku-4-5: 1 in, 0.10 read, 1.25 written, 2 written for an hour, 5 out.
+        let kinds =
+            [(1, 0, 0, 0, 0), (0, 1, 0, 0, 0), (0, 0, 1, 0, 0), (0, 0, 0, 1, 0), (0, 0, 0, 0, 1)];
+        let costs = kinds.map(|(input, read, short, long, output)| {
+            let usage = Usage {
+                input: input * million,
+                cache_read: read * million,
+                cache_write_5m: short * million,
+                cache_write_1h: long * million,
+                output: output * million,
+                ..Usage::default()
+            };
+            cost("claude-haiku-4-5", &usage).unwrap()
+        });
+        assert_eq!(costs, [1_000_000, 100_000, 1_250_000, 2_000_000, 5_000_000]);
+    }
+
+    #[test]
+    fn a_part_of_a_micro_dollar_is_a_whole_one() {
+        let usage = Usage { input: 1, ..Usage::default() };
+        assert_eq!(cost("gpt-5-mini", &usage), Some(1));
+    }
+
+    #[test]
+    fn beyond_the_step_the_whole_request_is_dearer() {
+        let at = Usage { input: 272_000, output: 10, ..Usage::default() };
+        let beyond = Usage { input: 272_001, ..at.clone() };
+        assert_eq!(cost("gpt-5.5", &at), Some(272_000 * 5 + 300));
+        assert_eq!(cost("gpt-5.5", &beyond), Some(272_001 * 10 + 450));
+    }
+
+    #[test]
+    fn the_tier_that_the_answer_names_is_billed() {
+        let usage = Usage {
+            input: 1_000_000,
+            service_tier: Some("priority".to_owned()),
+            ..Usage::default()
+        };
+        assert_eq!(cost("gpt-5-mini", &usage), Some(450_000));
+        let unknown = Usage { service_tier: Some("gold".to_owned()), ..usage };
+        assert_eq!(cost("gpt-5-mini", &unknown), None);
+    }
+
+    #[test]
+    fn a_tier_without_a_step_of_its_own_is_not_cheaper_beyond_the_standard_one() {
+        let priority = Usage {
+            input: 272_001,
+            output: 10,
+            service_tier: Some("priority".to_owned()),
+            ..Usage::default()
+        };
+        assert_eq!(cost("gpt-5.5", &priority), Some((272_001 * 125_u64).div_ceil(10) + 750));
+    }
+
+    #[test]
+    fn searches_are_billed_apart() {
+        let usage = Usage { searches: 3, file_searches: 2, ..Usage::default() };
+        assert_eq!(cost("gpt-5-mini", &usage), Some(3 * 10_000 + 2 * 2_500));
     }
 }

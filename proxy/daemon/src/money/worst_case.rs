@@ -149,7 +149,9 @@ fn input_tokens(what: &Weighed<'_>, model: &Model, calls: u64) -> Result<u64, Un
         || !ask.contacts.is_empty()
         || !ask.foreign_objects.is_empty()
         || calls > 0;
-    match (model.context, whole) {
+    // The window is one text's, and an embedding request carries many.
+    let window = model.context.filter(|_| !model.embeds);
+    match (window, whole) {
         (Some(window), true) => Ok(window.saturating_mul(calls.saturating_add(1))),
         (Some(window), false) => Ok(bound.min(window)),
         (None, true) => Err(unbounded("input")),
@@ -225,8 +227,7 @@ fn dearest(what: &Weighed<'_>, model: &Model, input: u64) -> Result<Step, Unboun
 /// where it runs, the account's default may be the dearest place.
 fn modifiers(what: &Weighed<'_>, model: &Model) -> Result<u128, Unbounded> {
     let of = |name: &str| model.multipliers.get(name).copied().unwrap_or(1000).max(1000);
-    let mut geography =
-        if model.provider == "anthropic" { of("us").max(of("eu")) } else { 1000 };
+    let mut geography = if model.provider == "anthropic" { of("us").max(of("eu")) } else { 1000 };
     let mut speed = 1000;
     for (field, value) in what.price_fields {
         match (*field, *value) {
@@ -243,4 +244,4 @@ fn modifiers(what: &Weighed<'_>, model: &Model) -> Result<u128, Unbounded> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -15,12 +15,12 @@ use super::VaultError;
 
 /// The state folder, held open.
 #[derive(Debug)]
-pub struct Folder(OwnedFd);
+pub(super) struct Folder(OwnedFd);
 
 impl Folder {
     /// The folder behind a descriptor.
     #[must_use]
-    pub const fn new(state: OwnedFd) -> Self {
+    pub(super) const fn new(state: OwnedFd) -> Self {
         Self(state)
     }
 
@@ -29,7 +29,7 @@ impl Folder {
     /// # Errors
     ///
     /// It is there and cannot be opened.
-    pub fn has(&self, file: &'static str) -> Result<bool, VaultError> {
+    pub(super) fn has(&self, file: &'static str) -> Result<bool, VaultError> {
         self.open(file).map(|found| found.is_some())
     }
 
@@ -38,7 +38,7 @@ impl Folder {
     /// # Errors
     ///
     /// It cannot be read, is longer than `largest`, can be read by others, or belongs to another.
-    pub fn read(
+    pub(super) fn read(
         &self,
         file: &'static str,
         largest: u64,
@@ -64,7 +64,7 @@ impl Folder {
     /// # Errors
     ///
     /// It cannot be written; the old one is still there.
-    pub fn replace(&self, file: &'static str, bytes: &[u8]) -> Result<(), VaultError> {
+    pub(super) fn replace(&self, file: &'static str, bytes: &[u8]) -> Result<(), VaultError> {
         let fresh = format!("{file}.new");
         let write = || -> io::Result<()> {
             // What an interrupted write left is not written over: it could be somebody's link.
@@ -90,8 +90,7 @@ impl Folder {
 
     fn open(&self, file: &'static str) -> Result<Option<File>, VaultError> {
         // Not blocking, so that a pipe planted under the name cannot hold the gate up.
-        let flags =
-            OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         match openat(self.0.as_fd(), file, flags, Mode::empty()) {
             Ok(open) => Ok(Some(File::from(open))),
             Err(Errno::ENOENT) => Ok(None),

@@ -28,7 +28,9 @@ impl Form {
 
 /// A real key that cannot stand in a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the sealed key has characters that no header can carry: seal it again without line breaks")]
+#[error(
+    "the sealed key has characters that no header can carry: seal it again without line breaks"
+)]
 pub struct NotAHeader;
 
 /// Puts `secret` in place of whatever stands in its header. The value is marked sensitive, so that it
@@ -42,7 +44,8 @@ pub fn inject(headers: &mut HeaderMap, form: Form, secret: &Secret) -> Result<()
     let written = match form {
         Form::Bearer => {
             let scheme: &[u8] = b"Bearer ";
-            let mut value = Zeroizing::new(Vec::with_capacity(scheme.len() + secret.reveal().len()));
+            let mut value =
+                Zeroizing::new(Vec::with_capacity(scheme.len() + secret.reveal().len()));
             value.extend_from_slice(scheme);
             value.extend_from_slice(secret.reveal());
             HeaderValue::from_bytes(&value)

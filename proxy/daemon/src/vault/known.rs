@@ -170,7 +170,10 @@ pub fn named(name: &str) -> Option<&'static Credential> {
 /// with the command. Where two variables hold different keys of one credential, the one that goes
 /// before the other is sealed and the other withheld.
 #[must_use]
-pub fn sort(environment: impl IntoIterator<Item = (OsString, OsString)>, keep: &[String]) -> Sorted {
+pub fn sort(
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    keep: &[String],
+) -> Sorted {
     let mut sorted = Sorted::default();
     let mut sealed: Vec<(usize, String, Secret)> = Vec::new();
     for (name, value) in environment {

@@ -51,8 +51,6 @@ fn name(id: &RowId, by: SpentBy) -> String {
         SpentBy::Agent => id.payer.agent.clone(),
         SpentBy::Key => id.payer.key.clone(),
         SpentBy::Model => id.payer.model.clone(),
-        SpentBy::Day => {
-            id.day.date().map_or_else(|| id.day.0.to_string(), |date| date.to_string())
-        }
+        SpentBy::Day => id.day.date().map_or_else(|| id.day.0.to_string(), |date| date.to_string()),
     }
 }

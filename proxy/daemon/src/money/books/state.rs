@@ -34,7 +34,7 @@ struct Doubt {
     at: u64,
     payer: Payer,
     estimate: u64,
-    in_doubt: u64,
+    rest: u64,
 }
 
 /// One line of the spending: a payer's day.
@@ -221,7 +221,7 @@ impl State {
                 at: booked.at,
                 payer: booked.payer.clone(),
                 estimate: settled.spent.0,
-                in_doubt: settled.in_doubt.0,
+                rest: settled.in_doubt.0,
             };
             self.doubts.insert(settled.id.clone(), doubt);
         }
@@ -232,7 +232,7 @@ impl State {
         let doubt = self.doubts.remove(&released.id)?;
         let known = |spent: &mut u64, in_doubt: &mut u64| {
             *spent = spent.saturating_sub(doubt.estimate).saturating_add(released.spent.0);
-            *in_doubt = in_doubt.saturating_sub(doubt.in_doubt);
+            *in_doubt = in_doubt.saturating_sub(doubt.rest);
         };
         self.change(&doubt.payer, doubt.at, |account| {
             known(&mut account.spent, &mut account.in_doubt);
