@@ -161,6 +161,19 @@ fn what_a_later_commit_has_proved_durable_is_not_taken_for_torn() {
     assert!(matches!(bench.opened(), Opened::Behind(_)));
 }
 
+#[test]
+fn a_number_that_is_given_again_is_sealed_under_another_nonce() {
+    let (bench, bytes, from, _) = torn();
+    let nonce = |bytes: &[u8]| bytes[from + 20..from + 32].to_vec();
+    let mut cut = bytes.clone();
+    cut[from + 60..].fill(0);
+    put(&bench, &cut);
+    recovers(&bench, "the first of the two is torn");
+    let again = std::fs::read(&bench.segments()[0]).unwrap();
+    assert_eq!(again[from + 4..from + 12], bytes[from + 4..from + 12], "the same number");
+    assert_ne!(nonce(&again), nonce(&bytes));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
