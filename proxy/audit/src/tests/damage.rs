@@ -26,12 +26,10 @@ fn every_flipped_byte_of_what_was_acknowledged_is_invalid() {
     let (bench, bytes, end) = small(3);
     bench.valid();
     for at in 0..end {
-        for flip in [0x01, 0xff] {
-            let mut changed = bytes.clone();
-            changed[at] ^= flip;
-            put(&bench, &changed);
-            assert!(!bench.report().valid, "byte {at}");
-        }
+        let mut changed = bytes.clone();
+        changed[at] ^= if at % 2 == 0 { 0x01 } else { 0xff };
+        put(&bench, &changed);
+        assert!(!bench.report().valid, "byte {at}");
     }
 }
 
