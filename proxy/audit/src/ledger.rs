@@ -113,8 +113,11 @@ impl Ledger {
     pub fn close(&self) {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The writer's own panics are caught and reported by `poisoned`.
-        drop(writer.map(JoinHandle::join));
+        // An acknowledgement may drop the last handle: the writer does not wait for itself. Its own
+        // panics are caught and reported by `poisoned`.
+        let here = std::thread::current().id();
+        let other = writer.filter(|writer| writer.thread().id() != here);
+        drop(other.map(JoinHandle::join));
     }
 }
 
