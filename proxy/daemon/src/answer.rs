@@ -7,8 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use decide::case::EndpointClass;
 use decide::scan::{AnswerScanner, Sight};
-use decide::stream::holdback::{Holdback, Kind};
-use decide::stream::{Ruling, StreamEvent, StreamJudge};
+use decide::stream::{Holdback, Kind, Ruling, StreamEvent, StreamJudge};
 use decide::verdict::KeyEnd;
 use decide::{Missing, Reason, Refusal, RuleId};
 use http::{HeaderValue, Response, header};
@@ -121,7 +120,10 @@ impl Following {
                 self.exchange.close(self.ended);
             }
             Next::Cut(refusal) => self.refuse(refusal, reply),
-            Next::Broken | Next::Bytes(_) => self.refuse(upstream::broken(&self.exchange.connection.host), reply),
+            Next::Broken | Next::Bytes(_) => {
+                let refusal = upstream::broken(&self.exchange.connection.host);
+                self.refuse(refusal, reply);
+            }
             Next::Gone => {
                 self.ended.outcome.gone = true;
                 self.exchange.close(self.ended);
@@ -163,7 +165,7 @@ impl Following {
         self.end_pieces(end, releaser, connection);
     }
 
-    fn end_pieces(mut self, end: Next, releaser: Releaser, connection: ConnHandle) {
+    fn end_pieces(mut self, end: Next, releaser: Releaser, connection: ConnHandle<Full<Bytes>>) {
         match end {
             Next::Finished => {
                 connection.finished();

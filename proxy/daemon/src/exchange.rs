@@ -81,7 +81,7 @@ impl Exchange {
         let received = gate.clock.now();
         let id = clock::ulid(received)?;
         let dialect = wire::dialect(connection.provider);
-        let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None };
+        let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None, reset: connection.reset.clone() };
         let live = gate.kills.enter(entry);
         gate.metrics.live.inc();
         Ok(Self {

@@ -22,7 +22,7 @@ use crate::gate::Gate;
 use crate::listen::hello::{self, Hello, Limits, Opening};
 use crate::opaque;
 use crate::run::Run;
-use crate::upstream::Resolved;
+use crate::upstream::resolve::Resolved;
 
 /// How long a client may take over the head of a request.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);

@@ -78,6 +78,7 @@ struct Live {
     key: Option<String>,
     killed: watch::Sender<Option<KillScope>>,
     ended: CancellationToken,
+    reset: CancellationToken,
 }
 
 /// Who an exchange belongs to.
@@ -89,6 +90,8 @@ pub struct Entry {
     pub agent: String,
     /// The virtual key's id, where it is known by now.
     pub key: Option<String>,
+    /// Breaks the connection that the exchange answers on.
+    pub reset: CancellationToken,
 }
 
 impl Kills {
@@ -122,13 +125,14 @@ impl Kills {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (killed, watching) = watch::channel(None);
         let ended = CancellationToken::new();
-        let Entry { exchange, agent, key } = entry;
+        let Entry { exchange, agent, key, reset } = entry;
         let live = Live {
             exchange,
             agent: agent.clone(),
             key: key.clone(),
             killed: killed.clone(),
             ended: ended.clone(),
+            reset,
         };
         lock(&self.live).insert(number, live);
         let guard = Guard { kills: Arc::clone(self), number, agent, killed, watching, ended };
@@ -144,10 +148,20 @@ impl Kills {
         let mut covered = Vec::new();
         for one in live.values().filter(|one| target.covers(one)) {
             tell(&one.killed, target.scope());
-            covered.push((one.exchange.clone(), one.ended.clone()));
+            covered.push(Covered {
+                exchange: one.exchange.clone(),
+                ended: one.ended.clone(),
+                reset: one.reset.clone(),
+            });
         }
         drop(live);
         (Switched { target, on: true }, Killing { covered })
+    }
+
+    /// How many live exchanges a switch would stop.
+    #[must_use]
+    pub fn would_stop(&self, target: &Target) -> usize {
+        lock(&self.live).values().filter(|one| target.covers(one)).count()
     }
 
     /// Lifts a switch; `None` where it is not set. The ledger has to say so before this is called. An
@@ -263,7 +277,14 @@ impl Drop for Guard {
 /// A kill that is in force: the exchanges it covers.
 #[derive(Debug)]
 pub struct Killing {
-    covered: Vec<(String, CancellationToken)>,
+    covered: Vec<Covered>,
+}
+
+#[derive(Debug)]
+struct Covered {
+    exchange: String,
+    ended: CancellationToken,
+    reset: CancellationToken,
 }
 
 /// What became of the exchanges that a kill covers.
@@ -271,7 +292,7 @@ pub struct Killing {
 pub struct Ended {
     /// How many have reported their end.
     pub ended: usize,
-    /// Exchanges that have not, whose sockets are to be reset.
+    /// Exchanges that have not, whose connections were reset.
     pub stuck: Vec<String>,
 }
 
@@ -282,19 +303,23 @@ impl Killing {
         self.covered.len()
     }
 
-    /// Waits until every covered exchange has reported its end, `deadline` long at most.
+    /// Waits until every covered exchange has reported its end, `deadline` long at most; then breaks the
+    /// connections of those that have not.
     pub async fn ended(&self, deadline: Duration) -> Ended {
         let all = async {
-            for (_, ended) in &self.covered {
-                ended.cancelled().await;
+            for one in &self.covered {
+                one.ended.cancelled().await;
             }
         };
         let _elapsed = tokio::time::timeout(deadline, all).await;
         let stuck: Vec<String> = self
             .covered
             .iter()
-            .filter(|(_, ended)| !ended.is_cancelled())
-            .map(|(exchange, _)| exchange.clone())
+            .filter(|one| !one.ended.is_cancelled())
+            .map(|one| {
+                one.reset.cancel();
+                one.exchange.clone()
+            })
             .collect();
         Ended { ended: self.covered.len() - stuck.len(), stuck }
     }

@@ -16,7 +16,7 @@ use crate::exchange::settle::{self, Written};
 use crate::intake::Connection;
 use crate::kills::{Entry, Guard};
 use crate::record;
-use crate::upstream::{ResolveError, Resolved};
+use crate::upstream::resolve::{ResolveError, Resolved};
 
 /// Carries one connection through: judged, recorded, dialled, copied both ways and counted.
 pub(crate) async fn carry(connection: Arc<Connection>, mut stream: TcpStream) {
@@ -66,7 +66,7 @@ fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
     let (gate, run) = (&connection.gate, &connection.run);
     let received = gate.clock.now();
     let id = clock::ulid(received)?;
-    let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None };
+    let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None, reset: connection.reset.clone() };
     let live = gate.kills.enter(entry);
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(run.caller());

@@ -20,7 +20,7 @@ use super::{Exchange, settle};
 use crate::keys;
 use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
-use crate::upstream::ResolveError;
+use crate::upstream::resolve::ResolveError;
 
 /// How long a request waits for money that open exchanges may give back (DESIGN §5).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -163,7 +163,7 @@ impl Exchange {
         body: &Body,
         reading: &Reading<'_>,
     ) -> Scanned {
-        let scanned = wire::scan_request(head, reading.document.as_ref(), &body.decoded);
+        let scanned = wire::scan_request(head, self.dialect.places(), reading.document.as_ref(), &body.decoded);
         self.case.findings = Known::Fact(Findings {
             secrets: scanned.findings.secrets.clone(),
             replaceable: scanned.findings.replaceable,

@@ -156,7 +156,7 @@ impl Exchange {
         let limit = self.run.contract().and_then(|contract| contract.budgets.run);
         let limit = self.gate.books.run_limit(&self.run.id, limit);
         if let Some(line) = limit.and_then(|limit| self.run.warning(limit)) {
-            self.run.notify(line);
+            self.run.notify(&line);
         }
     }
 

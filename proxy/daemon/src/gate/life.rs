@@ -1,6 +1,5 @@
 //! How the gate's process starts, serves until its last connection closes, and ends.
 
-use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -197,7 +196,7 @@ fn authority(vault: &Vault, clock: &Clock) -> Result<Authority, StartError> {
     bytes.extend_from_slice(&length.to_be_bytes());
     bytes.extend_from_slice(&certificate);
     bytes.extend_from_slice(&key);
-    vault.seal(CA, &Secret::new(bytes))?;
+    vault.seal(CA, &Secret::new(bytes.into()))?;
     Ok(authority)
 }
 

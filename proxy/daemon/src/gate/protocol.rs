@@ -12,6 +12,8 @@ use decide::case::MicroUsd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::kills;
+
 /// The most bytes of one frame: a policy and an environment fit many times over.
 const MAX_FRAME: usize = 16 << 20;
 
@@ -83,6 +85,16 @@ pub enum Target {
     Key(String),
     /// Everyone.
     All,
+}
+
+impl From<Target> for kills::Target {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Agent(name) => Self::Agent(name),
+            Target::Key(id) => Self::Key(id),
+            Target::All => Self::Global,
+        }
+    }
 }
 
 impl fmt::Display for Target {

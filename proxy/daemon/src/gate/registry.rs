@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use audit::{Kind, Who};
+use audit::Kind;
 use decide::case::Timestamp;
 use decide::policy::Mode;
 use ebpf::Enforcement;
@@ -154,7 +154,7 @@ async fn issue(
     for mut key in keys {
         let credential = known::named(&key.credential)
             .ok_or_else(|| anyhow!("no credential is called {}", key.credential))?;
-        let real = Secret::new(std::mem::take(&mut key.secret.0).into_bytes());
+        let real = Secret::from(std::mem::take(&mut key.secret.0));
         gate.vault.seal(credential.name, &real)?;
         let issued = gate.keys.issue(
             &real,

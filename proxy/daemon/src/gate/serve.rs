@@ -1,6 +1,5 @@
 //! Serves the gate's socket: each connection on a thread of its own, one frame after the other.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -126,7 +125,7 @@ fn kill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
     let begun = Instant::now();
     let Switch { target, reason, by, dry_run } = switch;
     if dry_run {
-        let cut = gate.kills.covered(&target.clone().into()) as u64;
+        let cut = gate.kills.would_stop(&target.into()) as u64;
         return Answer::Killed(Killed { entry: None, cut, reset: 0, took_us: 0 });
     }
     let (_, killing) = gate.kills.kill(target.clone().into());

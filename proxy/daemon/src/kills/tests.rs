@@ -7,7 +7,13 @@ fn kills() -> Arc<Kills> {
 }
 
 fn entry(agent: &str, key: Option<&str>) -> Entry {
-    Entry { exchange: format!("{agent}'s"), agent: agent.to_owned(), key: key.map(str::to_owned) }
+    let reset = tokio_util::sync::CancellationToken::new();
+    Entry {
+        exchange: format!("{agent}'s"),
+        agent: agent.to_owned(),
+        key: key.map(str::to_owned),
+        reset,
+    }
 }
 
 fn agent(name: &str) -> Target {
