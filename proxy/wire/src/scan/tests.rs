@@ -105,6 +105,18 @@ fn a_body_that_is_no_json_is_scanned_too() {
 }
 
 #[test]
+fn media_in_base64_is_no_text() {
+    let google = format!("AIza{}", "0".repeat(35));
+    let media = |length: usize| format!("{}/{google}/{}", "iVBOR".repeat(length), "A".repeat(100));
+    for text in [media(1000), format!("data:image/png;base64,{}", media(1000))] {
+        assert_eq!(count(&scan(&serde_json::json!([text]).to_string())), 0);
+    }
+    for text in [media(10), format!("{} and words", media(1000)), format!("x-{}", media(1000))] {
+        assert_eq!(count(&scan(&serde_json::json!([text]).to_string())), 1);
+    }
+}
+
+#[test]
 fn nothing_found_is_replaceable_and_empty() {
     let scanned = scan(r#"{"a":"b"}"#);
     assert!(scanned.findings.replaceable && scanned.findings.secrets.is_empty());

@@ -13,8 +13,15 @@ fn canary() -> String {
 }
 
 /// Keys whose strings the providers document as opaque.
-const OPAQUE: [&str; 7] =
-    ["signature", "encrypted_content", "obfuscation", "b64_json", "partial_image_b64", "embedding", "redacted_thinking/data"];
+const OPAQUE: [&str; 7] = [
+    "signature",
+    "encrypted_content",
+    "obfuscation",
+    "b64_json",
+    "partial_image_b64",
+    "embedding",
+    "redacted_thinking/data",
+];
 
 fn is_opaque(pointer: &str, root: &Value) -> bool {
     let parent = pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -70,7 +77,8 @@ fn found(heard: &[Heard]) -> bool {
     let mut classes = Vec::new();
     for (number, event) in (0..).zip(heard) {
         for piece in &event.pieces {
-            let push = if piece.escaped { AnswerScanner::push_escaped } else { AnswerScanner::push };
+            let push =
+                if piece.escaped { AnswerScanner::push_escaped } else { AnswerScanner::push };
             classes.extend(push(&mut scanner, number, &piece.track, &piece.text).unwrap().found);
         }
     }
@@ -110,7 +118,11 @@ fn a_canary_in_every_leaf_of_every_event_is_found() {
                 assert!(caught(golden, body.as_bytes()), "{} {data}", golden.name);
             }
         }
-        for extra in [format!(": {}\n\n", canary()), format!("note: {}\n\n", canary()), format!("id: {}\n\n", canary())] {
+        for extra in [
+            format!(": {}\n\n", canary()),
+            format!("note: {}\n\n", canary()),
+            format!("id: {}\n\n", canary()),
+        ] {
             assert!(caught(golden, format!("{extra}{text}").as_bytes()), "{} {extra}", golden.name);
         }
     }
@@ -120,7 +132,10 @@ fn a_canary_in_every_leaf_of_every_event_is_found() {
 #[test]
 fn a_canary_over_two_fragments_is_found_wherever_it_is_cut() {
     let mut tried = Vec::new();
-    for golden in all("answers").iter().filter(|golden| golden.extension == "sse" && !golden.name.starts_with("plain")) {
+    for golden in all("answers")
+        .iter()
+        .filter(|golden| golden.extension == "sse" && !golden.name.starts_with("plain"))
+    {
         let text = String::from_utf8(golden.body.clone()).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("data: {")).collect();
         for pair in lines.windows(2) {
@@ -133,7 +148,11 @@ fn a_canary_over_two_fragments_is_found_wherever_it_is_cut() {
                     let first = with(&one, pointer, &format!(" {}", &canary()[..cut]));
                     let second = with(&other, pointer, &canary()[cut..]);
                     let body = text.replacen(pair[0], &first, 1).replacen(pair[1], &second, 1);
-                    assert!(caught(golden, body.as_bytes()), "{} {pointer} cut at {cut}", golden.name);
+                    assert!(
+                        caught(golden, body.as_bytes()),
+                        "{} {pointer} cut at {cut}",
+                        golden.name
+                    );
                 }
             }
         }
@@ -156,13 +175,33 @@ fn with(root: &Value, pointer: &str, text: &str) -> String {
 /// Both events add to the same text there.
 fn runs_on(pointer: &str, one: &Value, other: &Value) -> bool {
     const WHOLE: [&str; 12] = [
-        "id", "item_id", "object", "model", "type", "role", "finish_reason", "name", "system_fingerprint", "service_tier",
-        "note_id", "token",
+        "id",
+        "item_id",
+        "object",
+        "model",
+        "type",
+        "role",
+        "finish_reason",
+        "name",
+        "system_fingerprint",
+        "service_tier",
+        "note_id",
+        "token",
     ];
     let key = pointer.rsplit('/').next().unwrap();
     let place = |root: &Value| {
-        let call = pointer.split("/function/").next().and_then(|call| root.pointer(call)).map(|call| call["index"].clone());
-        (root["index"].clone(), root["output_index"].clone(), root["type"].clone(), root["choices"][0]["index"].clone(), call)
+        let call = pointer
+            .split("/function/")
+            .next()
+            .and_then(|call| root.pointer(call))
+            .map(|call| call["index"].clone());
+        (
+            root["index"].clone(),
+            root["output_index"].clone(),
+            root["type"].clone(),
+            root["choices"][0]["index"].clone(),
+            call,
+        )
     };
     !WHOLE.contains(&key)
         && pointer.contains("delta")
@@ -176,14 +215,23 @@ fn a_canary_in_every_leaf_of_every_request_is_found_and_can_be_taken_out() {
     for golden in all("requests").iter().filter(|golden| golden.extension == "json") {
         for body in poisoned_request(&String::from_utf8_lossy(&golden.body)) {
             let document = Document::parse(body.as_bytes()).unwrap();
-            let scanned = scan_request(&head(golden.target), golden.dialect.places(), Some(&document), body.as_bytes());
+            let scanned = scan_request(
+                &head(golden.target),
+                golden.dialect.places(),
+                Some(&document),
+                body.as_bytes(),
+            );
             assert_eq!(scanned.findings.secrets.values().sum::<u32>(), 1, "{} {body}", golden.name);
             if scanned.findings.replaceable {
-                let clean = String::from_utf8(splice(body.as_bytes(), &redactions(&scanned))).unwrap();
+                let clean =
+                    String::from_utf8(splice(body.as_bytes(), &redactions(&scanned))).unwrap();
                 assert!(!clean.contains(&canary()), "{clean}");
                 serde_json::from_str::<Value>(&clean).unwrap();
             } else {
-                assert!(body.contains(&format!("\"{}\":1", canary())), "only a key cannot be replaced: {body}");
+                assert!(
+                    body.contains(&format!("\"{}\":1", canary())),
+                    "only a key cannot be replaced: {body}"
+                );
             }
         }
     }
@@ -194,8 +242,11 @@ fn poisoned_request(text: &str) -> Vec<String> {
     let root: Value = serde_json::from_str(text).unwrap();
     let (mut strings, mut objects) = (Vec::new(), Vec::new());
     pointers(&root, "", &mut strings, &mut objects);
-    let mut out: Vec<String> = strings.iter().map(|pointer| with(&root, pointer, &canary())[6..].to_owned()).collect();
-    out.extend(poisoned(text).into_iter().filter(|body| body.contains(&format!("\"{}\":1", canary()))));
+    let mut out: Vec<String> =
+        strings.iter().map(|pointer| with(&root, pointer, &canary())[6..].to_owned()).collect();
+    out.extend(
+        poisoned(text).into_iter().filter(|body| body.contains(&format!("\"{}\":1", canary()))),
+    );
     out
 }
 
@@ -203,13 +254,21 @@ fn poisoned_request(text: &str) -> Vec<String> {
 fn a_canary_in_path_query_and_every_header_is_found() {
     for golden in all("requests") {
         let (path, _) = golden.target.split_once('?').unwrap_or((golden.target, ""));
-        let accounts = ["openai-organization", "anthropic-workspace-id", "x-tollgate-run", "user-agent", "accept"];
+        let accounts = [
+            "openai-organization",
+            "anthropic-workspace-id",
+            "x-tollgate-run",
+            "user-agent",
+            "accept",
+        ];
         let mut heads = vec![
             head(&format!("{path}/{}", canary())),
             head(&format!("{path}?x={}", canary())),
             head(&format!("{path}?{}=x", canary())),
         ];
-        heads.extend(accounts.map(|name| Request::post(path).header(name, canary()).body(()).unwrap().into_parts().0));
+        heads.extend(accounts.map(|name| {
+            Request::post(path).header(name, canary()).body(()).unwrap().into_parts().0
+        }));
         for head in heads {
             let scanned = scan_request(&head, golden.dialect.places(), None, b"");
             assert_eq!(scanned.findings.secrets.values().sum::<u32>(), 1, "{:?}", head.uri);

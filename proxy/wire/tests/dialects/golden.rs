@@ -30,8 +30,10 @@ pub(crate) struct Golden {
 pub(crate) fn all(kind: &str) -> Vec<Golden> {
     let mut found = Vec::new();
     for (suite, provider, target) in SUITES {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(suite).join(kind);
-        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(suite).join(kind);
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
         for file in files {
             let dialect = dialect(provider);
@@ -62,7 +64,8 @@ impl Golden {
             _ => "application/json",
         };
         let status = if self.name.contains("__error") { 429 } else { 200 };
-        self.answered(terms, status, &[("content-type", media)]).expect("a golden answer can be followed")
+        self.answered(terms, status, &[("content-type", media)])
+            .expect("a golden answer can be followed")
     }
 
     pub(crate) fn answered(
@@ -82,7 +85,10 @@ impl Golden {
         self.hear_pieces([body])
     }
 
-    pub(crate) fn hear_pieces<'a>(&self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Heard>, Unreadable> {
+    pub(crate) fn hear_pieces<'a>(
+        &self,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Vec<Heard>, Unreadable> {
         let mut decoder = self.decoder(&AnswerTerms::default());
         let mut heard = Vec::new();
         for piece in pieces {

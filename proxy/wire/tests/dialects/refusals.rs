@@ -45,7 +45,12 @@ fn refusals() -> Vec<(&'static str, Refusal)> {
 }
 
 fn told(refusal: &Refusal) -> Told<'_> {
-    Told { refusal, decision: "01JDEXAMPLE", hint: Some("tollgate inspect 01JDEXAMPLE"), trace: None }
+    Told {
+        refusal,
+        decision: "01JDEXAMPLE",
+        hint: Some("tollgate inspect 01JDEXAMPLE"),
+        trace: None,
+    }
 }
 
 fn dialects() -> [&'static dyn Dialect; 3] {
@@ -107,9 +112,15 @@ fn no_refusal_is_repeated_and_each_names_its_decision_and_rule() {
 
 #[test]
 fn a_websocket_upgrade_is_answered_426() {
-    let upgrade = http::Request::get("/v1/responses").header("upgrade", "websocket").body(()).unwrap().into_parts().0;
+    let upgrade = http::Request::get("/v1/responses")
+        .header("upgrade", "websocket")
+        .body(())
+        .unwrap()
+        .into_parts()
+        .0;
     let faults = tollgate_wire::envelope::head(&upgrade, Some(Provider::OpenAi));
-    let refusal = Refusal { rule: RuleId("filtering/envelope"), reason: Reason::Envelope(faults[0].clone()) };
+    let refusal =
+        Refusal { rule: RuleId("filtering/envelope"), reason: Reason::Envelope(faults[0].clone()) };
     for dialect in dialects() {
         assert_eq!(dialect.refuse(&told(&refusal)).status(), 426);
     }
@@ -117,15 +128,23 @@ fn a_websocket_upgrade_is_answered_426() {
 
 #[test]
 fn the_event_of_a_cut_is_heard_as_the_last_of_its_stream() {
-    for (provider, target) in
-        [(Provider::OpenAi, "/v1/chat/completions"), (Provider::OpenAi, "/v1/responses"), (Provider::Anthropic, "/v1/messages")]
-    {
+    for (provider, target) in [
+        (Provider::OpenAi, "/v1/chat/completions"),
+        (Provider::OpenAi, "/v1/responses"),
+        (Provider::Anthropic, "/v1/messages"),
+    ] {
         let dialect = dialect(Some(provider));
         let endpoint = dialect.endpoint(&Method::POST, &target.parse().unwrap());
         let (_, refusal) = refusals().swap_remove(0);
         let state = CutState { endpoint: endpoint.clone(), events: true, released: 3 };
-        let head = http::Response::builder().header("content-type", "text/event-stream").body(()).unwrap().into_parts().0;
-        let mut decoder = dialect.answer(&endpoint, &tollgate_wire::AnswerTerms::default(), &head).unwrap();
+        let head = http::Response::builder()
+            .header("content-type", "text/event-stream")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        let mut decoder =
+            dialect.answer(&endpoint, &tollgate_wire::AnswerTerms::default(), &head).unwrap();
         let heard = decoder.push(&dialect.cut(&told(&refusal), &state)).unwrap();
         assert!(heard.len() == 1 && heard[0].last, "{target}");
     }

@@ -20,20 +20,40 @@ fn every_golden_request_is_read_as_recorded() {
 
 #[test]
 fn a_priced_body_must_be_announced_as_json() {
-    for golden in all("requests").iter().filter(|golden| golden.endpoint.class == EndpointClass::Priced) {
-        for media in ["application/x-www-form-urlencoded", "text/plain", "application/json; charset=utf-16", "multipart/form-data"] {
-            let head = Request::post(golden.target).header("content-type", media).body(()).unwrap().into_parts().0;
+    for golden in
+        all("requests").iter().filter(|golden| golden.endpoint.class == EndpointClass::Priced)
+    {
+        for media in [
+            "application/x-www-form-urlencoded",
+            "text/plain",
+            "application/json; charset=utf-16",
+            "multipart/form-data",
+        ] {
+            let head = Request::post(golden.target)
+                .header("content-type", media)
+                .body(())
+                .unwrap()
+                .into_parts()
+                .0;
             let reading = golden.dialect.read(&golden.endpoint, &head, &golden.body);
-            assert_eq!(reading.faults, [EnvelopeFault::WrongType("content-type".into())], "{} {media}", golden.name);
+            assert_eq!(
+                reading.faults,
+                [EnvelopeFault::WrongType("content-type".into())],
+                "{} {media}",
+                golden.name
+            );
         }
     }
 }
 
 #[test]
 fn a_priced_request_that_is_no_object_has_a_fault_and_no_ask() {
-    for golden in all("requests").iter().filter(|golden| golden.endpoint.class == EndpointClass::Priced) {
+    for golden in
+        all("requests").iter().filter(|golden| golden.endpoint.class == EndpointClass::Priced)
+    {
         for body in ["", "[]", "\"x\"", "{}", "{\"model\":\"a\",\"model\":\"b\"}"] {
-            let reading = golden.dialect.read(&golden.endpoint, &head(golden.target), body.as_bytes());
+            let reading =
+                golden.dialect.read(&golden.endpoint, &head(golden.target), body.as_bytes());
             assert!(reading.ask.is_none() && !reading.faults.is_empty(), "{} {body}", golden.name);
         }
     }
@@ -103,18 +123,27 @@ fn providers_are_known_by_host() {
 
 #[test]
 fn a_field_that_costs_in_another_case_is_refused() {
-    for golden in all("requests").iter().filter(|golden| golden.name.ends_with("plain.json") && golden.endpoint.class == EndpointClass::Priced) {
+    for golden in all("requests").iter().filter(|golden| {
+        golden.name.ends_with("plain.json") && golden.endpoint.class == EndpointClass::Priced
+    }) {
         let text = String::from_utf8(golden.body.clone()).unwrap();
         let body = text.replacen('{', r#"{"Service_Tier":"priority","#, 1);
         let reading = golden.dialect.read(&golden.endpoint, &head(golden.target), body.as_bytes());
-        assert_eq!(reading.faults, [EnvelopeFault::DuplicateKey("service_tier".into())], "{}", golden.name);
+        assert_eq!(
+            reading.faults,
+            [EnvelopeFault::DuplicateKey("service_tier".into())],
+            "{}",
+            golden.name
+        );
     }
 }
 
 #[test]
 fn a_secret_in_a_name_is_not_recorded() {
     let secret = format!("ghp_{}", "a1B2".repeat(9));
-    for golden in all("requests").iter().filter(|golden| golden.name.contains("__plain") && golden.endpoint.class == EndpointClass::Priced) {
+    for golden in all("requests").iter().filter(|golden| {
+        golden.name.contains("__plain") && golden.endpoint.class == EndpointClass::Priced
+    }) {
         let mut body: serde_json::Value = serde_json::from_slice(&golden.body).unwrap();
         body["model"] = secret.clone().into();
         body["service_tier"] = secret.clone().into();
