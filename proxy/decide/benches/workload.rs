@@ -1,11 +1,15 @@
 //! What the benches and the counting programs run: one ordinary request, one ordinary page of text.
 
-use tollgate_decide::case::*;
+use tollgate_decide::case::{
+    Address, AddressClass, Ask, Caller, Case, CredentialStanding, Destination, Endpoint,
+    EndpointClass, Envelope, Findings, Key, Known, MicroUsd, Presented, Rate, Reservation, Scheme,
+    Standing, Timestamp, ToolKind, ToolOffered,
+};
 use tollgate_decide::policy::{Access, Budgets, Contract, Policy};
 use tollgate_decide::policy::{Glob, Grant, KeyTerms, Mode, SecretsIn};
 
 /// A chat completion of a known agent, with every fact gathered.
-pub fn case() -> Case {
+pub(crate) fn case() -> Case {
     Case {
         id: "01JD0000000000000000000000".into(),
         received: Timestamp(1_795_219_200_000_000),
@@ -65,7 +69,7 @@ fn ask() -> Ask {
 }
 
 /// A contract with a few models and destinations.
-pub fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     let grant = |host: &str| Grant {
         host: Glob::from(host),
         port: None,
@@ -98,7 +102,7 @@ pub fn policy() -> Policy {
 }
 
 /// Prose and code as agents send it, without a secret: 64 KiB.
-pub fn text() -> String {
+pub(crate) fn text() -> String {
     let page = "The quick way through the night is the highway; they gathered eight gifts along \
         the early yard. `task-list` and `disk-usage` are skills, sk-SK is a locale.\n\
         fn main() { let graph = Graph::new(); for edge in graph.edges() { println!(\"{edge:?}\"); } }\n\
