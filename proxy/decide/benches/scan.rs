@@ -1,13 +1,13 @@
 //! How fast content is scanned: a whole text, and an answer token by token.
 
-mod workload;
+mod page;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use tollgate_decide::scan::{AnswerScanner, find};
 
 fn scan(c: &mut Criterion) {
-    let text = workload::text();
+    let text = page::text();
     let mut group = c.benchmark_group("scan");
     group.throughput(Throughput::Bytes(text.len() as u64));
     group.bench_function("whole", |b| b.iter(|| find(black_box(&text))));

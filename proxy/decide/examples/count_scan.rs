@@ -1,14 +1,13 @@
 //! Scans the same 64 KiB whole and token by token, for `valgrind --tool=callgrind`.
 
-#[path = "../benches/workload.rs"]
-#[expect(dead_code, reason = "the other counting program uses the rest")]
-mod workload;
+#[path = "../benches/page.rs"]
+mod page;
 
 use std::hint::black_box;
 use tollgate_decide::scan::{AnswerScanner, find};
 
 fn main() {
-    let text = workload::text();
+    let text = page::text();
     for _ in 0..16 {
         black_box(find(black_box(&text)));
         let mut scanner = AnswerScanner::default();

@@ -76,7 +76,7 @@ mod tests {
     fn a_credential_of_ones_own_goes_elsewhere_only_where_the_contract_says_so() {
         let mut lenient = policy();
         lenient.agents[0].1.own_credentials = true;
-        let own = case().to_plain_host("registry.npmjs.org").standing(&[Standing::Foreign]);
+        let own = case().bound_for("registry.npmjs.org").standing(&[Standing::Foreign]);
         assert_eq!(judge(&EnforceOnly, &own), Ok(foreign(None)));
         assert_eq!(judge_under(&EnforceOnly, &own, &lenient), Ok(Verdict::Pass));
     }
@@ -86,7 +86,7 @@ mod tests {
         let mut lenient = policy();
         lenient.agents[0].1.own_credentials = true;
         let real = [Standing::RealKey(SecretClass::OpenaiKey)];
-        for case in [case(), case().to_plain_host("registry.npmjs.org")] {
+        for case in [case(), case().bound_for("registry.npmjs.org")] {
             let case = case.standing(&real);
             assert_eq!(
                 judge_under(&EnforceOnly, &case, &lenient),
