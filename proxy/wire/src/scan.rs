@@ -141,11 +141,15 @@ impl Tally {
         let decoded = percent_decoded(text);
         let (raw, meant) = (find(text), find(&decoded));
         let all = if meant.len() >= raw.len() { meant } else { raw };
-        all.iter().for_each(|found| self.fix(found.class));
+        for found in all {
+            self.fix(found.class);
+        }
     }
 
     fn text(&mut self, text: &str) {
-        find(text).iter().for_each(|found| self.fix(found.class));
+        for found in find(text) {
+            self.fix(found.class);
+        }
     }
 
     fn fix(&mut self, class: SecretClass) {
@@ -212,16 +216,13 @@ pub(crate) fn percent_decoded(text: &str) -> String {
     while let Some((first, rest)) = bytes.split_first() {
         let escape =
             (*first == b'%').then(|| rest.get(..2)).flatten().and_then(crate::json::escape::hex4);
-        bytes = match escape.and_then(|value| u8::try_from(value).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest.get(2..).unwrap_or_default()
-            }
-            None => {
-                out.push(if *first == b'+' { b' ' } else { *first });
-                rest
-            }
-        };
+        if let Some(byte) = escape.and_then(|value| u8::try_from(value).ok()) {
+            out.push(byte);
+            bytes = rest.get(2..).unwrap_or_default();
+        } else {
+            out.push(if *first == b'+' { b' ' } else { *first });
+            bytes = rest;
+        }
     }
     String::from_utf8_lossy(&out).into_owned()
 }

@@ -127,7 +127,7 @@ fn members_are_found_by_what_their_key_means_and_spans_are_exact() {
     assert!(root.given("c").is_none() && root.get("c").is_some());
     let items: Vec<_> = root.get("a").unwrap().items().collect();
     assert_eq!(
-        items.iter().map(|item| item.kind()).collect::<Vec<_>>(),
+        items.iter().map(super::Value::kind).collect::<Vec<_>>(),
         [Kind::Number, Kind::String, Kind::Object]
     );
     assert_eq!(&body[items[1].span()], br#""x\n""#);
@@ -137,7 +137,7 @@ fn members_are_found_by_what_their_key_means_and_spans_are_exact() {
 
 #[test]
 fn a_place_in_the_text_is_found_again_in_the_source() {
-    let unescaped = super::escape::unescape(r#"a\n\u0041\ud83d\ude00z\q"#);
+    let unescaped = super::escape::unescape(r"a\n\u0041\ud83d\ude00z\q");
     assert_eq!(unescaped.text, "a\nA😀z\\q");
     assert_eq!(unescaped.locate(&(1..2)), 1..3);
     assert_eq!(unescaped.locate(&(2..3)), 3..9);

@@ -41,7 +41,7 @@ fn a_secret_in_any_string_is_replaced_in_place() {
 
 #[test]
 fn escapes_hide_nothing_and_are_replaced_whole() {
-    let hidden: String = secret().chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+    let hidden = secret().chars().fold(String::new(), |out, c| format!("{out}\\u{:04x}", c as u32));
     assert_eq!(redacted(&format!(r#"["\t{hidden}\n"]"#)), r#"["\t[github_token]\n"]"#);
 }
 

@@ -99,7 +99,7 @@ proptest! {
 fn the_usage_chunk_that_the_gate_asked_for_is_taken_out_again() {
     let kinds = |name: &str, usage_added| {
         let golden = answer(name);
-        let mut decoder = golden.decoder(&AnswerTerms { usage_added, ..AnswerTerms::default() });
+        let mut decoder = golden.decoder(AnswerTerms { usage_added, ..AnswerTerms::default() });
         let heard = decoder.push(&golden.body).unwrap();
         heard
             .into_iter()
@@ -121,7 +121,7 @@ fn an_encoded_answer_is_heard_decoded() {
     encoder.write_all(&golden.body).unwrap();
     let packed = encoder.finish().unwrap();
     let headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")];
-    let mut decoder = golden.answered(&AnswerTerms::default(), 200, &headers).unwrap();
+    let mut decoder = golden.answered(AnswerTerms::default(), 200, &headers).unwrap();
     let mut heard: Vec<Heard> =
         packed.chunks(7).flat_map(|piece| decoder.push(piece).unwrap()).collect();
     heard.extend(decoder.finish().unwrap());
@@ -129,7 +129,7 @@ fn an_encoded_answer_is_heard_decoded() {
     assert_eq!(heard, golden.hear(&golden.body).unwrap());
     let headers = [("content-type", "text/event-stream"), ("content-encoding", "compress")];
     assert!(matches!(
-        golden.answered(&AnswerTerms::default(), 200, &headers),
+        golden.answered(AnswerTerms::default(), 200, &headers),
         Err(Unreadable::Encoding(_))
     ));
 }
@@ -139,13 +139,13 @@ fn a_priced_answer_of_an_unexpected_type_cannot_be_followed() {
     for golden in [answer("openai-chat__plain.json"), answer("anthropic-messages__plain.json")] {
         for media in ["application/octet-stream", "text/html", "multipart/mixed", "image/png"] {
             let followed =
-                golden.answered(&AnswerTerms::default(), 200, &[("content-type", media)]);
+                golden.answered(AnswerTerms::default(), 200, &[("content-type", media)]);
             assert!(matches!(followed, Err(Unreadable::ContentType(_))), "{media}");
         }
-        assert!(golden.answered(&AnswerTerms::default(), 200, &[]).is_err(), "no type");
+        assert!(golden.answered(AnswerTerms::default(), 200, &[]).is_err(), "no type");
         // An error may be a proxy's page.
         assert!(
-            golden.answered(&AnswerTerms::default(), 502, &[("content-type", "text/html")]).is_ok()
+            golden.answered(AnswerTerms::default(), 502, &[("content-type", "text/html")]).is_ok()
         );
     }
 }
@@ -167,7 +167,7 @@ fn a_whole_answer_cut_short_or_malformed_cannot_be_followed() {
 fn other_types_from_elsewhere_are_counted_and_not_read() {
     let golden = answer("plain__packument.json");
     let headers = [("content-type", "application/octet-stream"), ("content-encoding", "gzip")];
-    let mut decoder = golden.answered(&AnswerTerms::default(), 200, &headers).unwrap();
+    let mut decoder = golden.answered(AnswerTerms::default(), 200, &headers).unwrap();
     let heard = decoder.push(b"\x1f\x8b any bytes").unwrap();
     assert!(!decoder.unpacks());
     assert_eq!(
@@ -175,7 +175,7 @@ fn other_types_from_elsewhere_are_counted_and_not_read() {
         (b"\x1f\x8b any bytes".as_slice(), 0)
     );
     let headers = [("content-type", "text/plain; charset=UTF-16LE")];
-    assert!(golden.answered(&AnswerTerms::default(), 200, &headers).is_err());
+    assert!(golden.answered(AnswerTerms::default(), 200, &headers).is_err());
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub(crate) fn head(target: &str) -> http::request::Parts {
 }
 
 impl Golden {
-    pub(crate) fn decoder(&self, terms: &AnswerTerms) -> Box<dyn Decoder> {
+    pub(crate) fn decoder(&self, terms: AnswerTerms) -> Box<dyn Decoder> {
         let media = match self.extension.as_str() {
             "sse" => "text/event-stream; charset=utf-8",
             "html" => "text/html",
@@ -70,7 +70,7 @@ impl Golden {
 
     pub(crate) fn answered(
         &self,
-        terms: &AnswerTerms,
+        terms: AnswerTerms,
         status: u16,
         headers: &[(&str, &str)],
     ) -> Result<Box<dyn Decoder>, Unreadable> {
@@ -78,7 +78,7 @@ impl Golden {
         for (name, value) in headers {
             response = response.header(*name, *value);
         }
-        self.dialect.answer(&self.endpoint, terms, &response.body(()).unwrap().into_parts().0)
+        self.dialect.answer(&self.endpoint, &terms, &response.body(()).unwrap().into_parts().0)
     }
 
     pub(crate) fn hear(&self, body: &[u8]) -> Result<Vec<Heard>, Unreadable> {
@@ -89,7 +89,7 @@ impl Golden {
         &self,
         pieces: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<Heard>, Unreadable> {
-        let mut decoder = self.decoder(&AnswerTerms::default());
+        let mut decoder = self.decoder(AnswerTerms::default());
         let mut heard = Vec::new();
         for piece in pieces {
             heard.extend(decoder.push(piece)?);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use decide::case::{BudgetScope, EnvelopeFault, KillScope, MicroUsd};
 use decide::{Missing, Reason, Refusal, RuleId};
 use http::Method;
-use tollgate_wire::{CutState, Dialect, Provider, Told, dialect};
+use tollgate_wire::{AnswerTerms, CutState, Dialect, Provider, Told, dialect};
 
 fn refusals() -> Vec<(&'static str, Refusal)> {
     let refusal = |rule, reason| Refusal { rule: RuleId(rule), reason };
@@ -144,8 +144,8 @@ fn the_event_of_a_cut_is_heard_as_the_last_of_its_stream() {
             .into_parts()
             .0;
         let mut decoder =
-            dialect.answer(&endpoint, &tollgate_wire::AnswerTerms::default(), &head).unwrap();
-        let heard = decoder.push(&dialect.cut(&told(&refusal), &state)).unwrap();
-        assert!(heard.len() == 1 && heard[0].last, "{target}");
+            dialect.answer(&endpoint, &AnswerTerms::default(), &head).unwrap();
+        let events = decoder.push(&dialect.cut(&told(&refusal), &state)).unwrap();
+        assert!(events.len() == 1 && events[0].last, "{target}");
     }
 }
