@@ -43,7 +43,10 @@ fn an_event_leaves_with_its_blank_line() {
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_first_field() {
-    assert_eq!(data("\u{FEFF}data: 1\n\ndata: 2\n\n"), [Some("1".to_owned()), Some("2".to_owned())]);
+    assert_eq!(
+        data("\u{FEFF}data: 1\n\ndata: 2\n\n"),
+        [Some("1".to_owned()), Some("2".to_owned())]
+    );
     assert_eq!(data("\u{FEFF}\n\ndata: 2\n\n")[2], Some("2".to_owned()));
     assert_eq!(data("data: 1\n\n\u{FEFF}data: 2\n\n"), [Some("1".to_owned()), None]);
 }

@@ -138,8 +138,7 @@ fn an_encoded_answer_is_heard_decoded() {
 fn a_priced_answer_of_an_unexpected_type_cannot_be_followed() {
     for golden in [answer("openai-chat__plain.json"), answer("anthropic-messages__plain.json")] {
         for media in ["application/octet-stream", "text/html", "multipart/mixed", "image/png"] {
-            let followed =
-                golden.answered(AnswerTerms::default(), 200, &[("content-type", media)]);
+            let followed = golden.answered(AnswerTerms::default(), 200, &[("content-type", media)]);
             assert!(matches!(followed, Err(Unreadable::ContentType(_))), "{media}");
         }
         assert!(golden.answered(AnswerTerms::default(), 200, &[]).is_err(), "no type");

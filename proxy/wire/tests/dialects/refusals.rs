@@ -143,8 +143,7 @@ fn the_event_of_a_cut_is_heard_as_the_last_of_its_stream() {
             .unwrap()
             .into_parts()
             .0;
-        let mut decoder =
-            dialect.answer(&endpoint, &AnswerTerms::default(), &head).unwrap();
+        let mut decoder = dialect.answer(&endpoint, &AnswerTerms::default(), &head).unwrap();
         let events = decoder.push(&dialect.cut(&told(&refusal), &state)).unwrap();
         assert!(events.len() == 1 && events[0].last, "{target}");
     }
