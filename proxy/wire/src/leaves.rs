@@ -6,8 +6,8 @@ use std::fmt::Write;
 use crate::answer::Piece;
 use crate::json::{Kind, Text, Value};
 
-/// A string this short cannot hold the whole of any secret, and a complete one is not continued.
-const TOO_SHORT: usize = 12;
+/// A complete string this short holds no secret: the shortest proof, an AWS key id, has 20 bytes.
+const TOO_SHORT: usize = 16;
 
 /// The track of complete strings.
 const COMPLETE: &str = "complete";
@@ -82,7 +82,7 @@ struct Complete {
 
 impl Complete {
     fn add(&mut self, text: &str) {
-        if text.len() < TOO_SHORT {
+        if text.len() < TOO_SHORT || crate::scan::is_media(text) {
             return;
         }
         let json = text.contains('\\') && text.trim_start().starts_with(['{', '[', '"']);

@@ -15,16 +15,11 @@ const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
 /// The status that the official clients turn into their own exception for this class.
 pub(crate) fn status(reason: &Reason) -> StatusCode {
-    match reason {
-        Reason::Envelope(EnvelopeFault::Upgrade(_)) => return StatusCode::UPGRADE_REQUIRED,
-        Reason::Envelope(EnvelopeFault::Oversize(_) | EnvelopeFault::Bomb(_)) => {
-            return StatusCode::PAYLOAD_TOO_LARGE;
-        }
-        #[expect(
-            clippy::wildcard_enum_match_arm,
-            reason = "the class decides for every other reason"
-        )]
-        _ => {}
+    if let Reason::Envelope(EnvelopeFault::Upgrade(_)) = reason {
+        return StatusCode::UPGRADE_REQUIRED;
+    }
+    if too_large(reason) {
+        return StatusCode::PAYLOAD_TOO_LARGE;
     }
     match reason.class() {
         Class::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -33,6 +28,11 @@ pub(crate) fn status(reason: &Reason) -> StatusCode {
         Class::Exhausted | Class::Throttled => StatusCode::TOO_MANY_REQUESTS,
         Class::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     }
+}
+
+/// The body is what is wrong, and only by its size.
+pub(crate) const fn too_large(reason: &Reason) -> bool {
+    matches!(reason, Reason::Envelope(EnvelopeFault::Oversize(_) | EnvelopeFault::Bomb(_)))
 }
 
 /// The refusal in one sentence for a program's author or a model, and the way that is open.

@@ -26,16 +26,25 @@ impl<M: Meaning> Stream<M> {
     }
 
     fn heard(&mut self, event: &Event) -> Result<Heard, Unreadable> {
+        let mut name = event.name.as_deref();
         let mut heard = match event.data.as_deref() {
             None | Some("") => Heard::bare(Bytes::new(), HeardKind::KeepAlive),
             Some("[DONE]") => Heard { last: true, ..Heard::bare(Bytes::new(), HeardKind::Content) },
             Some(data) => {
                 let document = Document::parse(data.as_bytes()).map_err(Unreadable::Malformed)?;
-                self.meaning.event(event.name.as_deref(), document.root())?
+                let heard = self.meaning.event(name, document.root())?;
+                // Its twin in the data has been read.
+                name = name.filter(|name| {
+                    document
+                        .root()
+                        .get("type")
+                        .is_none_or(|kind| kind.as_str().as_deref() != Some(name))
+                });
+                heard
             }
         };
         heard.bytes = event.bytes.clone();
-        let texts = event.rest.iter().map(String::as_str).chain(event.name.as_deref());
+        let texts = event.rest.iter().map(String::as_str).chain(name);
         heard.pieces.extend(leaves::complete(texts));
         Ok(heard)
     }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use decide::Class;
 use decide::Reason;
-use decide::case::EnvelopeFault;
 use http::Response;
 use serde_json::{Value, json};
 
@@ -26,7 +25,7 @@ fn error(told: &Told<'_>) -> Value {
 
 /// `overloaded_error` would say unavailable better, but clients repeat on that word whatever the headers say.
 const fn kind(reason: &Reason) -> &'static str {
-    if matches!(reason, Reason::Envelope(EnvelopeFault::Oversize(_) | EnvelopeFault::Bomb(_))) {
+    if refusal::too_large(reason) {
         return "request_too_large";
     }
     match reason.class() {

@@ -98,7 +98,7 @@ fn offered(tool: Value<'_, '_>, facts: &mut Facts) {
     match kind {
         // Run by the agent, with schemas that the model knows.
         "custom" | "bash" | "text_editor" | "computer" | "memory" => {
-            facts.tool(label, ToolKind::Agent)
+            facts.tool(label, ToolKind::Agent);
         }
         "web_search"
         | "web_fetch"

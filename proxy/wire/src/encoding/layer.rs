@@ -93,15 +93,15 @@ impl Layer {
                 std::mem::swap(inner.get_mut(), sink);
                 written
             }
-            Self::Deflate { head, inner, ended } => match inner {
-                Some(inner) => deflate(inner, ended, bytes, sink),
-                None => {
-                    head.extend_from_slice(bytes);
-                    let [first, second, ..] = *head.as_slice() else { return Ok(()) };
-                    let inner = inner.insert(Decompress::new(zlib_header(first, second)));
-                    deflate(inner, ended, &std::mem::take(head), sink)
+            Self::Deflate { head, inner, ended } => {
+                if let Some(inner) = inner {
+                    return deflate(inner, ended, bytes, sink);
                 }
-            },
+                head.extend_from_slice(bytes);
+                let [first, second, ..] = *head.as_slice() else { return Ok(()) };
+                let inner = inner.insert(Decompress::new(zlib_header(first, second)));
+                deflate(inner, ended, &std::mem::take(head), sink)
+            }
             Self::Brotli { inner, ended } => {
                 pump(bytes, sink, ended, false, |input, out| brotli(inner, input, out))
             }

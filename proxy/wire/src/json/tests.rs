@@ -127,7 +127,7 @@ fn members_are_found_by_what_their_key_means_and_spans_are_exact() {
     assert!(root.given("c").is_none() && root.get("c").is_some());
     let items: Vec<_> = root.get("a").unwrap().items().collect();
     assert_eq!(
-        items.iter().map(|item| item.kind()).collect::<Vec<_>>(),
+        items.iter().map(super::Value::kind).collect::<Vec<_>>(),
         [Kind::Number, Kind::String, Kind::Object]
     );
     assert_eq!(&body[items[1].span()], br#""x\n""#);
@@ -137,7 +137,7 @@ fn members_are_found_by_what_their_key_means_and_spans_are_exact() {
 
 #[test]
 fn a_place_in_the_text_is_found_again_in_the_source() {
-    let unescaped = super::escape::unescape(r#"a\n\u0041\ud83d\ude00z\q"#);
+    let unescaped = super::escape::unescape(r"a\n\u0041\ud83d\ude00z\q");
     assert_eq!(unescaped.text, "a\nA😀z\\q");
     assert_eq!(unescaped.locate(&(1..2)), 1..3);
     assert_eq!(unescaped.locate(&(2..3)), 3..9);
@@ -150,7 +150,8 @@ proptest! {
     fn what_is_accepted_means_the_same_to_another_parser(body in "[\\[\\]{}:,\"a-c\\\\nu0-9eE.+-]{0,24}") {
         if let Ok(document) = Document::parse(body.as_bytes()) {
             let other: serde_json::Value = serde_json::from_str(&body).unwrap();
-            prop_assert_eq!(document.root().as_str().as_deref(), other.as_str());
+            let read = document.root().as_str();
+            prop_assert_eq!(read.as_deref(), other.as_str());
             prop_assert_eq!(document.root().members().count(), other.as_object().map_or(0, serde_json::Map::len));
         }
     }

@@ -14,8 +14,8 @@ pub(super) fn refuse(told: &Told<'_>) -> Response<Bytes> {
     refusal::response(told, "application/json", json!({ "error": error(told) }).to_string())
 }
 
-/// The event that the official clients raise as an exception. Both read `error`; who knows the Responses API from its
-/// documentation reads the flat fields.
+/// The event that the official clients raise as an exception. Both read `error`; who knows the
+/// Responses API from its documentation reads the flat fields.
 pub(super) fn cut(told: &Told<'_>, state: &CutState) -> Bytes {
     if !state.events {
         return Bytes::new();
@@ -24,8 +24,8 @@ pub(super) fn cut(told: &Told<'_>, state: &CutState) -> Bytes {
     if state.endpoint.operation == RESPONSES {
         let data = json!({
             "type": "error",
-            "code": error["code"],
-            "message": error["message"],
+            "code": code(told),
+            "message": refusal::message(told),
             "param": Value::Null,
             "sequence_number": state.released,
             "error": error,
@@ -37,20 +37,34 @@ pub(super) fn cut(told: &Told<'_>, state: &CutState) -> Bytes {
 
 fn error(told: &Told<'_>) -> Value {
     let reason = &told.refusal.reason;
-    let (kind, code) = kind(reason);
-    let code = code.map_or_else(|| format!("tollgate_{}", told.refusal.rule.name()), str::to_owned);
-    json!({ "message": refusal::message(told), "type": kind, "param": param(reason), "code": code })
+    json!({
+        "message": refusal::message(told),
+        "type": kind(reason),
+        "param": param(reason),
+        "code": code(told),
+    })
 }
 
-/// Type, and a code where clients act on it: none of them repeats a request whose quota is spent.
-const fn kind(reason: &Reason) -> (&'static str, Option<&'static str>) {
+const fn kind(reason: &Reason) -> &'static str {
     match reason.class() {
-        Class::Unauthenticated => ("authentication_error", Some("invalid_api_key")),
-        Class::Forbidden => ("permission_error", None),
-        Class::Malformed => ("invalid_request_error", None),
-        Class::Exhausted => ("insufficient_quota", Some("insufficient_quota")),
-        Class::Throttled => ("requests", Some("rate_limit_exceeded")),
-        Class::Unavailable => ("server_error", None),
+        Class::Unauthenticated => "authentication_error",
+        Class::Forbidden => "permission_error",
+        Class::Malformed => "invalid_request_error",
+        Class::Exhausted => "insufficient_quota",
+        Class::Throttled => "requests",
+        Class::Unavailable => "server_error",
+    }
+}
+
+/// The provider's own code where clients act on it: none of them repeats a request whose quota is spent.
+fn code(told: &Told<'_>) -> String {
+    match told.refusal.reason.class() {
+        Class::Unauthenticated => "invalid_api_key".into(),
+        Class::Exhausted => "insufficient_quota".into(),
+        Class::Throttled => "rate_limit_exceeded".into(),
+        Class::Forbidden | Class::Malformed | Class::Unavailable => {
+            format!("tollgate_{}", told.refusal.rule.name())
+        }
     }
 }
 

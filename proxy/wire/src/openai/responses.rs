@@ -12,7 +12,7 @@ pub(super) fn read(root: Value<'_, '_>, facts: &mut Facts) -> (Option<u64>, u32)
             Kind::String => {}
             Kind::Array => input.items().for_each(|each| item(each, facts)),
             Kind::Null | Kind::Bool | Kind::Number | Kind::Object | Kind::Key => {
-                facts.wrong("input")
+                facts.wrong("input");
             }
         }
     }
@@ -49,7 +49,7 @@ fn item(item: Value<'_, '_>, facts: &mut Facts) {
     match kind.as_str() {
         "message" => content(item, "content", facts),
         "function_call_output" | "custom_tool_call_output" | "computer_call_output" => {
-            content(item, "output", facts)
+            content(item, "output", facts);
         }
         "item_reference" => facts.object(item, "id"),
         "code_interpreter_call" => facts.object(item, "container_id"),

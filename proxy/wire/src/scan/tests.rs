@@ -41,7 +41,7 @@ fn a_secret_in_any_string_is_replaced_in_place() {
 
 #[test]
 fn escapes_hide_nothing_and_are_replaced_whole() {
-    let hidden: String = secret().chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
+    let hidden = secret().chars().fold(String::new(), |out, c| format!("{out}\\u{:04x}", c as u32));
     assert_eq!(redacted(&format!(r#"["\t{hidden}\n"]"#)), r#"["\t[github_token]\n"]"#);
 }
 
@@ -102,6 +102,18 @@ fn a_body_that_is_no_json_is_scanned_too() {
     let bytes = [b"\xFF ", text.as_bytes()].concat();
     let scanned = scan_request(&parts("/", &[]), &[], None, &bytes);
     assert_eq!((count(&scanned), scanned.findings.replaceable), (1, false));
+}
+
+#[test]
+fn media_in_base64_is_no_text() {
+    let google = format!("AIza{}", "0".repeat(35));
+    let media = |length: usize| format!("{}/{google}/{}", "iVBOR".repeat(length), "A".repeat(100));
+    for text in [media(1000), format!("data:image/png;base64,{}", media(1000))] {
+        assert_eq!(count(&scan(&serde_json::json!([text]).to_string())), 0);
+    }
+    for text in [media(10), format!("{} and words", media(1000)), format!("x-{}", media(1000))] {
+        assert_eq!(count(&scan(&serde_json::json!([text]).to_string())), 1);
+    }
 }
 
 #[test]

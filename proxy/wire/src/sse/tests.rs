@@ -15,10 +15,6 @@ fn data(stream: &str) -> Vec<Option<String>> {
     cut(stream.as_bytes(), usize::MAX).into_iter().map(|event| event.data).collect()
 }
 
-fn some(data: &str) -> Option<String> {
-    Some(data.into())
-}
-
 #[test]
 fn lines_end_in_any_way() {
     for end in ["\n", "\r\n", "\r"] {
@@ -26,7 +22,7 @@ fn lines_end_in_any_way() {
         let events = cut(stream.as_bytes(), usize::MAX);
         assert_eq!(
             events.iter().map(|e| e.data.clone()).collect::<Vec<_>>(),
-            [some("1\n2"), some("3")],
+            [Some("1\n2".to_owned()), Some("3".to_owned())],
             "{end:?}"
         );
         assert_eq!(events[0].name.as_deref(), Some("a"));
@@ -47,30 +43,33 @@ fn an_event_leaves_with_its_blank_line() {
 
 #[test]
 fn a_byte_order_mark_is_no_part_of_the_first_field() {
-    assert_eq!(data("\u{FEFF}data: 1\n\ndata: 2\n\n"), [some("1"), some("2")]);
-    assert_eq!(data("\u{FEFF}\n\ndata: 2\n\n")[2], some("2"));
-    assert_eq!(data("data: 1\n\n\u{FEFF}data: 2\n\n"), [some("1"), None]);
+    assert_eq!(
+        data("\u{FEFF}data: 1\n\ndata: 2\n\n"),
+        [Some("1".to_owned()), Some("2".to_owned())]
+    );
+    assert_eq!(data("\u{FEFF}\n\ndata: 2\n\n")[2], Some("2".to_owned()));
+    assert_eq!(data("data: 1\n\n\u{FEFF}data: 2\n\n"), [Some("1".to_owned()), None]);
 }
 
 #[test]
 fn comments_and_unknown_fields_are_kept_as_texts() {
     let events = cut(b": hello\nfoo: bar\nid: 7\ndata\n\n", 3);
     assert_eq!(events[0].rest, [": hello", "foo: bar", "id: 7"]);
-    assert_eq!(events[0].data, some(""));
+    assert_eq!(events[0].data, Some("".to_owned()));
 }
 
 #[test]
 fn one_space_after_the_colon_is_no_part_of_the_value() {
     assert_eq!(
         data("data:  two\n\ndata:none\n\ndata:\n\n"),
-        [some(" two"), some("none"), some("")]
+        [Some(" two".to_owned()), Some("none".to_owned()), Some("".to_owned())]
     );
 }
 
 #[test]
 fn a_stream_without_a_final_blank_line_still_gives_its_last_event() {
-    assert_eq!(data("data: 1\n\ndata: [DONE]"), [some("1"), some("[DONE]")]);
-    assert_eq!(data("data: 1\n\ndata: 2\n"), [some("1"), some("2")]);
+    assert_eq!(data("data: 1\n\ndata: [DONE]"), [Some("1".to_owned()), Some("[DONE]".to_owned())]);
+    assert_eq!(data("data: 1\n\ndata: 2\n"), [Some("1".to_owned()), Some("2".to_owned())]);
 }
 
 #[test]
