@@ -10,7 +10,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-pub use ask::{Ask, Endpoint, EndpointClass, Envelope, EnvelopeFault, Findings, ToolKind, ToolOffered};
+pub use ask::{
+    Ask, Endpoint, EndpointClass, Envelope, EnvelopeFault, Findings, ToolKind, ToolOffered,
+};
 pub use caller::{Caller, CredentialStanding, Key, KillScope, Presented, Rate, Standing};
 pub use destination::{Address, AddressClass, Destination, Scheme};
 pub use money::{BudgetScope, MicroUsd, Reservation};

@@ -2,6 +2,8 @@
 //!
 //! This file is the only place that knows the order.
 
+mod page;
+
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,8 @@ use crate::policy::Mode;
 use crate::stages::{content, engines, filtering, ingress, verdict};
 use crate::verdict::Bite;
 use crate::{Policy, Reason, RequestContext, RuleId, Stage, Verdict};
+
+pub use page::markdown;
 
 /// The chain in force.
 pub static CHAIN: Chain = Chain(&[
@@ -106,6 +110,13 @@ pub struct Refusal {
     pub reason: Reason,
 }
 
+impl core::fmt::Display for Refusal {
+    /// `model_scope: gpt-5-pro is not in this agent's contract. Allowed: gpt-5-mini`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.rule.name(), self.reason)
+    }
+}
+
 impl Chain {
     /// Every rule, in order.
     pub fn stages(&self) -> impl Iterator<Item = &'static dyn Stage> {
@@ -114,13 +125,24 @@ impl Chain {
 
     /// The rules of one band, in order.
     pub fn band(&self, band: Band) -> impl Iterator<Item = &'static dyn Stage> {
-        self.0.iter().filter(move |(b, _)| *b == band).flat_map(|(_, stages)| stages.iter().copied())
+        self.0
+            .iter()
+            .filter(move |(b, _)| *b == band)
+            .flat_map(|(_, stages)| stages.iter().copied())
     }
 
     /// Starts judging. The edge gathers each band's facts before it calls [`Judging::band`].
     #[must_use]
     pub const fn open<'c>(&'c self, policy: &'c Policy, mode: Mode) -> Judging<'c> {
-        Judging { chain: self, policy, mode, trail: Vec::new(), observed: None, refused: None, redact: false }
+        Judging {
+            chain: self,
+            policy,
+            mode,
+            trail: Vec::new(),
+            observed: None,
+            refused: None,
+            redact: false,
+        }
     }
 
     /// Judges a complete case. Replay uses this; it is the bands run end to end.
@@ -174,7 +196,9 @@ impl Judging<'_> {
         let outcome = match self.refused {
             Some(refusal) => Outcome::Refuse(refusal),
             None if sealed => Outcome::Forward { redact: self.redact },
-            None => Outcome::Refuse(Refusal { rule: crate::stages::SEAL, reason: Reason::Unsealed }),
+            None => {
+                Outcome::Refuse(Refusal { rule: crate::stages::SEAL, reason: Reason::Unsealed })
+            }
         };
         Decision { outcome, observed: self.observed, trail: self.trail }
     }
@@ -198,3 +222,6 @@ impl Judging<'_> {
         self.trail.push(Said { rule, verdict });
     }
 }
+
+#[cfg(test)]
+mod tests;

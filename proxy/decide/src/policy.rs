@@ -1,10 +1,22 @@
 //! The compiled policy: immutable, named by digest.
 
+pub mod builtin;
+mod compile;
+mod destination;
+mod glob;
+mod narrow;
+pub mod raw;
+mod units;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
-use crate::case::{AddressClass, MicroUsd};
+use crate::case::MicroUsd;
+
+pub use compile::{PolicyError, compile, with_profile};
+pub use destination::{DestinationError, parse as parse_destination};
+pub use glob::Glob;
 
 /// Whether refusals bite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -35,15 +47,32 @@ pub struct Policy {
     pub agents: Vec<(Glob, Contract)>,
 }
 
+impl Policy {
+    /// The contract that covers `agent`: the first, in the order written, whose name matches or
+    /// whose identities hold it.
+    #[must_use]
+    pub fn contract(&self, agent: &str) -> Option<&Contract> {
+        let covers = |(name, contract): &&(Glob, Contract)| {
+            name.matches(agent) || contract.known_by.iter().any(|key| key == agent)
+        };
+        self.agents.iter().find(covers).map(|(_, contract)| contract)
+    }
+}
+
 /// What one agent may do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contract {
     /// Observe or enforce.
     pub mode: Mode,
-    /// Models, as written.
+    /// Names of keys by which the gate also knows this agent (`identity: { any: [{ key: … }] }`).
+    pub known_by: Vec<String>,
+    /// Models, as written; one that a run was narrowed to is written `A & B` and must match both.
     pub models: Vec<Glob>,
     /// Destinations.
     pub destinations: Vec<Grant>,
+    /// Hosts refused like any other that is not named, but only counted: telemetry that a known
+    /// program sends on its own. They are left out of the closing summary.
+    pub quiet: Vec<Glob>,
     /// Limits.
     pub budgets: Budgets,
     /// The most output tokens one request may ask for.
@@ -58,6 +87,42 @@ pub struct Contract {
     pub provider_tools: Vec<Glob>,
     /// Bounds of the run's virtual keys.
     pub keys: KeyTerms,
+}
+
+impl Contract {
+    /// The grants that cover `host` at `port`. A grant without a port covers 443 and 80.
+    pub fn grants<'a>(&'a self, host: &'a str, port: u16) -> impl Iterator<Item = &'a Grant> {
+        let at = move |grant: &&Grant| match grant.port {
+            Some(named) => named == port,
+            None => matches!(port, 443 | 80),
+        };
+        self.destinations.iter().filter(at).filter(move |grant| grant.host.matches(host))
+    }
+
+    /// Whether anything may be done at `host` and `port`. This is all that is known before TLS and
+    /// before a look-up; what may be done there is judged with the request.
+    #[must_use]
+    pub fn admits(&self, host: &str, port: u16) -> bool {
+        self.grants(host, port).next().is_some()
+    }
+
+    /// Whether anything may be done at `host`, at any port: what the DNS responder asks.
+    #[must_use]
+    pub fn admits_name(&self, host: &str) -> bool {
+        self.destinations.iter().any(|grant| grant.host.matches(host))
+    }
+
+    /// Whether a refusal of `host` is counted only.
+    #[must_use]
+    pub fn is_quiet(&self, host: &str) -> bool {
+        self.quiet.iter().any(|glob| glob.matches(host))
+    }
+
+    /// Whether `model`, exactly as the request writes it, may be asked.
+    #[must_use]
+    pub fn allows_model(&self, model: &str) -> bool {
+        self.models.iter().any(|glob| glob.matches(model))
+    }
 }
 
 /// Limits in money. `None` is no limit.

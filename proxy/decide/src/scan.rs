@@ -2,10 +2,12 @@
 //! out. What rules judge, and what is recorded, is the latter.
 
 mod answer;
+mod automaton;
 mod class;
 mod finder;
-mod patterns;
+pub(crate) mod patterns;
+mod unescape;
 
-pub use answer::{AnswerScanner, Sight};
+pub use answer::{AnswerScanner, Sight, TRACKS_MAX};
 pub use class::SecretClass;
 pub use finder::{Found, find};

@@ -1,5 +1,7 @@
 //! What a rule may say, and what the caller is told.
 
+mod hint;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -94,6 +96,14 @@ pub enum Reason {
         model: String,
         /// What is allowed, as the contract writes it.
         allowed: Vec<String>,
+    },
+    /// More output than the contract allows.
+    #[error("{} of output, and {limit} tokens are allowed", output(*.asked))]
+    OutputTooLong {
+        /// The limit that the request sets; `None` sets none.
+        asked: Option<u64>,
+        /// The most tokens that the contract allows.
+        limit: u64,
     },
     /// Too many requests.
     #[error("more than {limit} requests in the window, try again in {retry_after} s")]
@@ -194,6 +204,7 @@ impl Reason {
             | Self::ProviderTool(_)
             | Self::NotOurs(_)
             | Self::ModelNotAllowed { .. }
+            | Self::OutputTooLong { .. }
             | Self::Secret(_) => Class::Forbidden,
             Self::Envelope(_) => Class::Malformed,
             Self::OverBudget { .. } | Self::Unpriced(_) | Self::Unbounded(_) => Class::Exhausted,
@@ -229,6 +240,7 @@ impl Reason {
             | Self::ProviderTool(_)
             | Self::NotOurs(_)
             | Self::ModelNotAllowed { .. }
+            | Self::OutputTooLong { .. }
             | Self::TooFast { .. }
             | Self::Secret(_) => Bite::InEnforce,
         }
@@ -274,6 +286,13 @@ const fn budget_name(scope: BudgetScope) -> &'static str {
 
 fn issuer(class: Option<SecretClass>) -> &'static str {
     class.map_or("", SecretClass::in_brackets)
+}
+
+fn output(asked: Option<u64>) -> String {
+    asked.map_or_else(
+        || String::from("the request sets no limit"),
+        |asked| alloc::format!("the request asks for up to {asked} tokens"),
+    )
 }
 
 fn list(allowed: &[String]) -> String {
