@@ -21,7 +21,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// Bytes the kernel may hold unsent: what is cut must not still be on its way.
 const UNSENT: u32 = 16 * 1024;
 /// A peer that is gone is noticed after this much silence and three unanswered probes.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 /// Time between probes.
 const PROBE: Duration = Duration::from_secs(10);
 
@@ -236,10 +236,12 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
 
 fn unreachable(host: &str, address: SocketAddr, error: &io::Error) -> ConnectError {
     let host = host.to_owned();
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectError::Refused { host, address },
-        io::ErrorKind::TimedOut => ConnectError::Timeout { host, address },
-        _ => ConnectError::Unreachable { host, address, why: error.to_string() },
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        ConnectError::Refused { host, address }
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        ConnectError::Timeout { host, address }
+    } else {
+        ConnectError::Unreachable { host, address, why: error.to_string() }
     }
 }
 

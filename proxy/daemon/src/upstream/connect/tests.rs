@@ -40,9 +40,10 @@ async fn each_wrong_certificate_is_told_apart_and_refused() {
     assert!(dialled.stream.is_h2());
 
     let (other_root, _) = Authority::create(now(), random::<16>).unwrap();
-    let fault = |result: Result<Dialled, ConnectError>| match result.unwrap_err() {
-        ConnectError::Certificate { fault, .. } => fault,
-        other => panic!("{other}"),
+    let fault = |result: Result<Dialled, ConnectError>| {
+        let error = result.unwrap_err();
+        let ConnectError::Certificate { fault, .. } = error else { panic!("{error}") };
+        fault
     };
     let stranger = trusting(other_root.certificate());
     assert_eq!(

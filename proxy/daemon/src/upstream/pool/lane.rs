@@ -16,7 +16,7 @@ use super::{PoolKey, UpstreamError};
 use crate::upstream::connect::Connector;
 
 /// How long a connection may lie idle. Common servers close after 60 to 75 s.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Idle HTTP/1 connections kept for one key.
 const KEPT: usize = 256;
 /// How long a connection whose last answer was just read may take to become free.
@@ -210,24 +210,18 @@ impl<B: RequestBody> State<B> {
                 driver: Arc::clone(&shared.driver),
             }));
         }
-        let mut settling = None;
-        for at in (0..self.idle.len()).rev() {
-            let Some((link, since)) = self.idle.get(at) else { continue };
-            if link.sender.is_closed() || now - *since >= IDLE {
-                drop(self.idle.remove(at));
-            } else if !addresses.contains(&link.peer) {
-                continue;
-            } else if link.sender.is_ready() {
-                return Taken::Ready(Link::H1(self.idle.remove(at).0));
-            } else if settling.is_none() {
-                settling = Some(at);
-            } else {
-                // One is waited for at most.
-            }
+        // The last is nearly always free. What has died below it is left to the sweep.
+        let usable = |(link, since): &(H1<B>, Instant)| {
+            !link.sender.is_closed() && now - *since < IDLE && addresses.contains(&link.peer)
+        };
+        if let Some(at) =
+            self.idle.iter().rposition(|held| usable(held) && held.0.sender.is_ready())
+        {
+            return Taken::Ready(Link::H1(self.idle.remove(at).0));
         }
-        match settling {
-            Some(at) if at < self.idle.len() => Taken::Settling(self.idle.remove(at).0),
-            Some(_) | None => Taken::None,
+        match self.idle.iter().rposition(usable) {
+            Some(at) => Taken::Settling(self.idle.remove(at).0),
+            None => Taken::None,
         }
     }
 

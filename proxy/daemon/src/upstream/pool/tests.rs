@@ -191,7 +191,8 @@ async fn a_connection_that_the_server_closed_while_idle_is_replaced_and_each_req
         let (_, head) = seen.recv().await.unwrap();
         assert!(head.starts_with(&format!("POST /{n} ")), "{head}");
         // The server's end travels by its own segment; wait until this side has seen it.
-        for lane in pool.0.lanes().values().cloned().collect::<Vec<_>>() {
+        let lanes: Vec<_> = pool.0.lanes().values().cloned().collect();
+        for lane in lanes {
             while lane.sweep() {
                 tokio::task::yield_now().await;
             }
@@ -224,7 +225,8 @@ async fn nothing_is_shared_across_agents_credentials_ports_or_addresses() {
 
 #[tokio::test]
 async fn an_answer_that_is_none_says_so_and_counts_as_sent() {
-    let table: [(&'static [&'static str], fn(&UpstreamError) -> bool); 4] = [
+    type Says = fn(&UpstreamError) -> bool;
+    let table: [(&[&str], Says); 4] = [
         (&[""], |error| matches!(error, UpstreamError::Closed(_) | UpstreamError::Broken { .. })),
         (&["SMTP ready\r\n\r\n"], |error| matches!(error, UpstreamError::Malformed { .. })),
         (
