@@ -333,6 +333,9 @@ async fn secure(alpn: &[&str]) -> (SocketAddr, Connector, Arc<AtomicUsize>) {
     (at, Connector::trusting(roots).unwrap(), connections)
 }
 
+/// One permit for each request to `/early` whose body broke off.
+static BROKEN_OFF: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(0);
+
 type Echoed = http_body_util::Either<Whole, Endless>;
 
 async fn echo(request: Request<Incoming>) -> Result<Response<Echoed>, Infallible> {
@@ -340,6 +343,14 @@ async fn echo(request: Request<Incoming>) -> Result<Response<Echoed>, Infallible
         format!("{:?} {} {:?}", request.version(), request.uri(), request.headers().get("host"));
     if request.uri().path() == "/held" {
         return Ok(Response::new(Echoed::Right(Endless(false))));
+    }
+    if request.uri().path() == "/early" {
+        tokio::spawn(async move {
+            if request.into_body().collect().await.is_err() {
+                BROKEN_OFF.add_permits(1);
+            }
+        });
+        return Ok(Response::new(Echoed::Left(Full::from(said))));
     }
     drop(request.into_body().collect().await);
     Ok(Response::new(Echoed::Left(Full::from(said))))
@@ -377,6 +388,24 @@ async fn many_at_once_share_one_http2_connection_and_a_cut_stream_harms_no_other
     }
     drop(held);
     assert_eq!(tasks.join_all().await.len(), 32);
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_http2_request_still_being_sent_ends_with_its_exchange_and_the_connection_stays() {
+    let (at, connector, connections) = secure(&["h2"]).await;
+    let pool: Pool<Endless> = Pool::new(connector);
+    for cut in [false, true] {
+        let endless = Request::post("/early").body(Endless(false)).unwrap();
+        let sent = pool.send(&key(true, 443), &target(at), endless).await.unwrap();
+        if cut {
+            drop(sent);
+        } else {
+            whole(sent).await;
+        }
+        let broken = tokio::time::timeout(Duration::from_secs(5), BROKEN_OFF.acquire()).await;
+        broken.expect("the server still waits for the body").unwrap().forget();
+    }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
 
