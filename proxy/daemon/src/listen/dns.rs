@@ -5,8 +5,6 @@
 //! is sent anywhere for it. The state here does no I/O: a name that must be looked up first comes back as a
 //! [`Step::LookUp`].
 
-use std::net::Ipv4Addr;
-
 use decide::case::Timestamp;
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, PTR};
@@ -174,20 +172,17 @@ impl Responder {
 
     fn forward(&self, answer: &mut Message, name: &str, event: &dyn Fn(Event<'_>)) {
         let asked = answer.queries.first().map(|question| question.name().clone());
-        match (self.addresses.give(name), asked) {
-            (Some(address), Some(asked)) => {
-                answer.add_answer(Record::from_rdata(asked, TTL, RData::A(A(address))));
-            }
-            (None, _) | (_, None) => {
-                event(Event::Full(name));
-                answer.metadata.response_code = ResponseCode::ServFail;
-            }
+        if let (Some(address), Some(asked)) = (self.addresses.give(name), asked) {
+            answer.add_answer(Record::from_rdata(asked, TTL, RData::A(A(address))));
+        } else {
+            event(Event::Full(name));
+            answer.metadata.response_code = ResponseCode::ServFail;
         }
     }
 
     fn reverse(&self, answer: &mut Message, question: &Query, net: ipnet::IpNet) {
         let name = match net {
-            ipnet::IpNet::V4(v4) if v4.prefix_len() == Ipv4Addr::BITS as u8 => {
+            ipnet::IpNet::V4(v4) if v4.prefix_len() == v4.max_prefix_len() => {
                 self.addresses.name_of(v4.addr())
             }
             ipnet::IpNet::V4(_) | ipnet::IpNet::V6(_) => None,
@@ -212,6 +207,8 @@ enum Read {
     Nothing,
 }
 
+/// The bit that marks an answer, in the third byte.
+const RESPONSE: u8 = 0x80;
 /// Bytes of a DNS header.
 const HEADER: usize = 12;
 
@@ -221,7 +218,6 @@ fn read(query: &[u8]) -> Read {
         return Read::Nothing;
     };
     let [_, _, flags, _, questions @ .., _, _] = *header;
-    const RESPONSE: u8 = 0x80;
     if flags & RESPONSE != 0 {
         return Read::Nothing;
     }

@@ -244,7 +244,8 @@ fn positive(mut serial: [u8; 16]) -> [u8; 16] {
 }
 
 fn short_hex(bytes: &[u8]) -> String {
-    bytes.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    let start = bytes.first_chunk::<4>().map_or(0, |first| u32::from_be_bytes(*first));
+    format!("{start:08x}")
 }
 
 fn later(now: Timestamp, by: Duration) -> Timestamp {

@@ -21,7 +21,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// Bytes the kernel may hold unsent: what is cut must not still be on its way.
 const UNSENT: u32 = 16 * 1024;
 /// A peer that is gone is noticed after this much silence and three unanswered probes.
-const KEEPALIVE: Duration = Duration::from_secs(60);
+const KEEPALIVE: Duration = Duration::from_mins(1);
 /// Time between probes.
 const PROBE: Duration = Duration::from_secs(10);
 
@@ -29,7 +29,9 @@ const PROBE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateFault {
     /// No trusted authority issued it.
-    #[error("it was issued by nobody that this machine trusts; if that is right, give the issuer with --upstream-ca PEM")]
+    #[error(
+        "it was issued by nobody that this machine trusts; if that is right, give the issuer with --upstream-ca PEM"
+    )]
     UnknownIssuer,
     /// It is for other names.
     #[error("it is for {0}; check the host name, or where --connect-to leads")]
@@ -49,7 +51,9 @@ pub enum CertificateFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// Nothing listens there.
-    #[error("{host} ({address}) refuses connections: check that it runs and that the port is right")]
+    #[error(
+        "{host} ({address}) refuses connections: check that it runs and that the port is right"
+    )]
     Refused {
         /// The name dialled.
         host: String,
@@ -171,8 +175,10 @@ impl Connector {
         if !secure {
             return Ok(Dialled { stream: Stream::Plain(stream), peer });
         }
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|invalid| ConnectError::Tls { host: host.to_owned(), why: invalid.to_string() })?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|invalid| ConnectError::Tls {
+            host: host.to_owned(),
+            why: invalid.to_string(),
+        })?;
         let handshake = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream);
         match timeout_at(deadline, handshake).await {
             Ok(Ok(tls)) => Ok(Dialled { stream: Stream::Tls(Box::new(tls)), peer }),
@@ -197,11 +203,16 @@ pub fn read_authorities(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Stri
     Ok(certificates)
 }
 
-async fn reach(host: &str, addresses: &[SocketAddr], deadline: Instant) -> Result<(TcpStream, SocketAddr), ConnectError> {
+async fn reach(
+    host: &str,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let mut last = ConnectError::Nowhere(host.to_owned());
     let mut left = addresses.iter().copied().peekable();
     while let Some(address) = left.next() {
-        let until = if left.peek().is_some() { deadline.min(Instant::now() + ATTEMPT) } else { deadline };
+        let until =
+            if left.peek().is_some() { deadline.min(Instant::now() + ATTEMPT) } else { deadline };
         last = match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => match tune(&stream) {
                 Ok(()) => return Ok((stream, address)),
@@ -218,15 +229,19 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_notsent_lowat(UNSENT)?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3))
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new().with_time(KEEPALIVE).with_interval(PROBE).with_retries(3),
+    )
 }
 
 fn unreachable(host: &str, address: SocketAddr, error: &io::Error) -> ConnectError {
     let host = host.to_owned();
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => ConnectError::Refused { host, address },
-        io::ErrorKind::TimedOut => ConnectError::Timeout { host, address },
-        _ => ConnectError::Unreachable { host, address, why: error.to_string() },
+    if error.kind() == io::ErrorKind::ConnectionRefused {
+        ConnectError::Refused { host, address }
+    } else if error.kind() == io::ErrorKind::TimedOut {
+        ConnectError::Timeout { host, address }
+    } else {
+        ConnectError::Unreachable { host, address, why: error.to_string() }
     }
 }
 
@@ -242,14 +257,25 @@ fn tls_fault(host: &str, error: &io::Error) -> ConnectError {
 }
 
 fn certificate_fault(fault: &CertificateError) -> CertificateFault {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "the enum is open: what it adds later is told in its own words")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the enum is open: what it adds later is told in its own words"
+    )]
     match fault {
         CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            CertificateFault::Expired
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            CertificateFault::NotYetValid
+        }
         CertificateError::NotValidForName => CertificateFault::WrongName("other names".to_owned()),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            CertificateFault::WrongName(if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") })
+            CertificateFault::WrongName(if presented.is_empty() {
+                "no name".to_owned()
+            } else {
+                presented.join(", ")
+            })
         }
         other => CertificateFault::Unverifiable(other.to_string()),
     }

@@ -121,14 +121,17 @@ impl<B: RequestBody> fmt::Debug for Sent<B> {
 /// stream ends: no more of the request's body is sent, and dropping the answer's body resets it.
 pub struct ConnHandle<B: RequestBody> {
     lane: Arc<Lane<B>>,
-    link: Option<Link<B>>,
+    link: Link<B>,
     peer: SocketAddr,
     reused: bool,
 }
 
 impl<B: RequestBody> fmt::Debug for ConnHandle<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnHandle").field("peer", &self.peer).field("reused", &self.reused).finish_non_exhaustive()
+        f.debug_struct("ConnHandle")
+            .field("peer", &self.peer)
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
     }
 }
 
@@ -146,18 +149,8 @@ impl<B: RequestBody> ConnHandle<B> {
     }
 
     /// The answer was read to its end: the connection may serve another exchange.
-    pub fn finished(mut self) {
-        if let Some(link) = self.link.take() {
-            self.lane.keep(link);
-        }
-    }
-}
-
-impl<B: RequestBody> Drop for ConnHandle<B> {
-    fn drop(&mut self) {
-        if let Some(link) = self.link.take() {
-            link.cut();
-        }
+    pub fn finished(self) {
+        self.lane.keep(self.link);
     }
 }
 
@@ -238,7 +231,8 @@ impl<B: RequestBody> Pool<B> {
         if let Some(lane) = lanes.get(key) {
             return Ok(Arc::clone(lane));
         }
-        let lane = Arc::new(Lane::new(key).ok_or_else(|| UpstreamError::Host(key.host.to_string()))?);
+        let lane =
+            Arc::new(Lane::new(key).ok_or_else(|| UpstreamError::Host(key.host.to_string()))?);
         lanes.insert(key.clone(), Arc::clone(&lane));
         Ok(lane)
     }
@@ -252,14 +246,13 @@ fn answered<B: RequestBody>(
     reused: bool,
 ) -> Result<Sent<B>, UpstreamError> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        link.cut();
         return Err(UpstreamError::Malformed {
             host: lane.host().to_owned(),
             why: "101 without a request to switch protocols".to_owned(),
         });
     }
     let peer = link.peer();
-    Ok(Sent { response, connection: ConnHandle { lane, link: Some(link), peer, reused } })
+    Ok(Sent { response, connection: ConnHandle { lane, link, peer, reused } })
 }
 
 /// Closes what was idle too long, until the pool is gone.

@@ -2,9 +2,9 @@
 
 use std::error::Error;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -18,7 +18,14 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static> Requ
 
 /// How far a request's body is.
 #[derive(Debug, Clone)]
-pub(super) struct Progress(Arc<AtomicU8>);
+pub(super) struct Progress(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    stage: AtomicU8,
+    /// Who waits for more of the body, to be told of a cut.
+    waiting: Mutex<Option<Waker>>,
+}
 
 const SENDING: u8 = 0;
 const SENT: u8 = 1;
@@ -26,29 +33,43 @@ const CUT: u8 = 2;
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(SENDING)))
+        Self(Arc::new(State { stage: AtomicU8::new(SENDING), waiting: Mutex::new(None) }))
     }
 
     /// For the next request of the same connection.
     pub(super) fn begin(&self) {
-        self.0.store(SENDING, Ordering::Release);
+        self.0.stage.store(SENDING, Ordering::Release);
     }
 
     pub(super) fn cut(&self) {
-        self.0.store(CUT, Ordering::Release);
+        self.0.stage.store(CUT, Ordering::Release);
+        if let Some(waker) = self.waiting().take() {
+            waker.wake();
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_sent(&self) -> bool {
-        self.0.load(Ordering::Acquire) == SENT
+        self.0.stage.load(Ordering::Acquire) == SENT
     }
 
     fn is_cut(&self) -> bool {
-        self.0.load(Ordering::Acquire) == CUT
+        self.0.stage.load(Ordering::Acquire) == CUT
     }
 
     fn sent(&self) {
-        // A cut stays a cut.
-        drop(self.0.compare_exchange(SENDING, SENT, Ordering::AcqRel, Ordering::Acquire));
+        // Only what is being sent becomes sent: a cut stays a cut, whichever came first.
+        if self
+            .0
+            .stage
+            .compare_exchange(SENDING, SENT, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
+            debug_assert_ne!(self.0.stage.load(Ordering::Acquire), SENDING);
+        }
     }
 }
 
@@ -81,12 +102,22 @@ impl<B: RequestBody> Body for Tracked<B> {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         if this.progress.is_cut() {
             return Poll::Ready(Some(Err(WasCut.into())));
         }
         let polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending() {
+            *this.progress.waiting() = Some(cx.waker().clone());
+            // A cut between the look above and here found nobody to wake.
+            if this.progress.is_cut() {
+                return Poll::Ready(Some(Err(WasCut.into())));
+            }
+        }
         let ended = match &polled {
             Poll::Ready(None) => true,
             Poll::Ready(Some(Ok(_))) => this.body.is_end_stream(),

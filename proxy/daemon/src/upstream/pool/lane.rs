@@ -10,13 +10,13 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use hyper::client::conn::http2;
 use tokio::time::{Instant, timeout};
 
-use super::body::{Progress, RequestBody, Tracked};
+use super::body::{RequestBody, Tracked};
 use super::link::{Driver, H1, H2, Link, Place, STREAMS};
 use super::{PoolKey, UpstreamError};
 use crate::upstream::connect::Connector;
 
 /// How long a connection may lie idle. Common servers close after 60 to 75 s.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Idle HTTP/1 connections kept for one key.
 const KEPT: usize = 256;
 /// How long a connection whose last answer was just read may take to become free.
@@ -61,9 +61,12 @@ impl<B: RequestBody> Lane<B> {
     /// `None` where the host cannot stand in a request.
     pub(super) fn new(key: &PoolKey) -> Option<Self> {
         let usual = if key.secure { 443 } else { 80 };
-        let host = if key.host.contains(':') { format!("[{}]", key.host) } else { key.host.to_string() };
+        let host =
+            if key.host.contains(':') { format!("[{}]", key.host) } else { key.host.to_string() };
         let text = if key.port == usual { host } else { format!("{host}:{}", key.port) };
-        let authority = Authority::try_from(text.as_str()).ok().filter(|parsed| !parsed.as_str().contains('@'))?;
+        let authority = Authority::try_from(text.as_str())
+            .ok()
+            .filter(|parsed| !parsed.as_str().contains('@'))?;
         Some(Self {
             host: Arc::clone(&key.host),
             host_header: HeaderValue::try_from(text).ok()?,
@@ -130,7 +133,8 @@ impl<B: RequestBody> Lane<B> {
             }
         }
         let dialled = connector.dial(&self.host, addresses, self.secure).await?;
-        let link = Link::over(dialled).await.map_err(|error| UpstreamError::of(&self.host, &error))?;
+        let link =
+            Link::over(dialled).await.map_err(|error| UpstreamError::of(&self.host, &error))?;
         self.state().learn(&link, Instant::now());
         drop(turn);
         Ok((link, false))
@@ -149,10 +153,9 @@ impl<B: RequestBody> Lane<B> {
                 }
             }
             Link::H2(link) => {
-                if !link.progress.is_sent() {
-                    link.progress.cut();
-                }
-                if let Some(shared) = self.state().shared.iter_mut().find(|shared| link.place.is_of(&shared.used)) {
+                if let Some(shared) =
+                    self.state().shared.iter_mut().find(|shared| link.place.is_of(&shared.used))
+                {
                     shared.last = now;
                 }
             }
@@ -161,7 +164,9 @@ impl<B: RequestBody> Lane<B> {
 
     /// Takes an HTTP/2 connection that ended out of use.
     pub(super) fn forget_if_closed(&self, place: &Place) {
-        self.state().shared.retain(|shared| !(place.is_of(&shared.used) && shared.sender.is_closed()));
+        self.state()
+            .shared
+            .retain(|shared| !(place.is_of(&shared.used) && shared.sender.is_closed()));
     }
 
     /// Closes what was idle too long. Whether anything is left.
@@ -200,30 +205,23 @@ impl<B: RequestBody> State<B> {
             shared.last = now;
             return Taken::Ready(Link::H2(H2 {
                 sender: shared.sender.clone(),
-                progress: Progress::new(),
                 place: Place::take(&shared.used),
                 peer: shared.peer,
                 driver: Arc::clone(&shared.driver),
             }));
         }
-        let mut settling = None;
-        for at in (0..self.idle.len()).rev() {
-            let Some((link, since)) = self.idle.get(at) else { continue };
-            if link.sender.is_closed() || now - *since >= IDLE {
-                drop(self.idle.remove(at));
-            } else if !addresses.contains(&link.peer) {
-                continue;
-            } else if link.sender.is_ready() {
-                return Taken::Ready(Link::H1(self.idle.remove(at).0));
-            } else if settling.is_none() {
-                settling = Some(at);
-            } else {
-                // One is waited for at most.
-            }
+        // The last is nearly always free. What has died below it is left to the sweep.
+        let usable = |(link, since): &(H1<B>, Instant)| {
+            !link.sender.is_closed() && now - *since < IDLE && addresses.contains(&link.peer)
+        };
+        if let Some(at) =
+            self.idle.iter().rposition(|held| usable(held) && held.0.sender.is_ready())
+        {
+            return Taken::Ready(Link::H1(self.idle.remove(at).0));
         }
-        match settling {
-            Some(at) if at < self.idle.len() => Taken::Settling(self.idle.remove(at).0),
-            Some(_) | None => Taken::None,
+        match self.idle.iter().rposition(usable) {
+            Some(at) => Taken::Settling(self.idle.remove(at).0),
+            None => Taken::None,
         }
     }
 

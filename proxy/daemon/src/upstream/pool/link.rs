@@ -46,7 +46,7 @@ impl Drop for Driver {
     }
 }
 
-/// A connection in the hands of one exchange.
+/// A connection in the hands of one exchange. Dropping it cuts the exchange: HTTP/1 closes, HTTP/2 ends the stream.
 pub(super) enum Link<B: RequestBody> {
     H1(H1<B>),
     H2(H2<B>),
@@ -57,39 +57,43 @@ pub(super) struct H1<B: RequestBody> {
     pub(super) sender: http1::SendRequest<Tracked<B>>,
     pub(super) progress: Progress,
     pub(super) peer: SocketAddr,
+    #[expect(dead_code, reason = "held so that the connection closes with the link")]
     pub(super) driver: Driver,
 }
 
 /// A place on an HTTP/2 connection.
 pub(super) struct H2<B: RequestBody> {
     pub(super) sender: http2::SendRequest<Tracked<B>>,
-    pub(super) progress: Progress,
     pub(super) place: Place,
     pub(super) peer: SocketAddr,
     pub(super) driver: Arc<Driver>,
 }
 
-/// One of the streams in use on a connection, counted until dropped.
-pub(super) struct Place(Arc<AtomicUsize>);
+/// One of the streams in use on a connection. When dropped it is free, and no more of its request is sent.
+pub(super) struct Place {
+    used: Arc<AtomicUsize>,
+    progress: Progress,
+}
 
 impl Place {
     pub(super) fn take(used: &Arc<AtomicUsize>) -> Self {
         used.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(used))
+        Self { used: Arc::clone(used), progress: Progress::new() }
     }
 
     pub(super) fn is_of(&self, used: &Arc<AtomicUsize>) -> bool {
-        Arc::ptr_eq(&self.0, used)
+        Arc::ptr_eq(&self.used, used)
     }
 
     pub(super) fn counter(&self) -> &Arc<AtomicUsize> {
-        &self.0
+        &self.used
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.used.fetch_sub(1, Ordering::AcqRel);
+        self.progress.cut();
     }
 }
 
@@ -105,15 +109,23 @@ impl<B: RequestBody> Link<B> {
         }
     }
 
-    async fn h1<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: T, peer: SocketAddr) -> hyper::Result<Self> {
-        let (sender, connection) =
-            http1::Builder::new().max_buf_size(BUFFER).handshake::<_, Tracked<B>>(TokioIo::new(io)).await?;
+    async fn h1<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        io: T,
+        peer: SocketAddr,
+    ) -> hyper::Result<Self> {
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(BUFFER)
+            .handshake::<_, Tracked<B>>(TokioIo::new(io))
+            .await?;
         // How the connection ends shows in the exchange that uses it.
         let driver = Driver(tokio::spawn(async { drop(connection.await) }).abort_handle());
         Ok(Self::H1(H1 { sender, progress: Progress::new(), peer, driver }))
     }
 
-    async fn h2<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(io: T, peer: SocketAddr) -> hyper::Result<Self> {
+    async fn h2<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
+        io: T,
+        peer: SocketAddr,
+    ) -> hyper::Result<Self> {
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -121,9 +133,10 @@ impl<B: RequestBody> Link<B> {
             .keep_alive_interval(PING)
             .handshake::<_, Tracked<B>>(TokioIo::new(io))
             .await?;
-        let driver = Arc::new(Driver(tokio::spawn(async { drop(connection.await) }).abort_handle()));
+        let driver =
+            Arc::new(Driver(tokio::spawn(async { drop(connection.await) }).abort_handle()));
         let place = Place::take(&Arc::new(AtomicUsize::new(0)));
-        Ok(Self::H2(H2 { sender, progress: Progress::new(), place, peer, driver }))
+        Ok(Self::H2(H2 { sender, place, peer, driver }))
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -147,7 +160,7 @@ impl<B: RequestBody> Link<B> {
             }
             Self::H2(link) => {
                 let request = for_h2(lane, request);
-                link.sender.try_send_request(tracked(request, &link.progress)).await
+                link.sender.try_send_request(tracked(request, &link.place.progress)).await
             }
         };
         match answer {
@@ -156,17 +169,8 @@ impl<B: RequestBody> Link<B> {
                 if let Self::H2(link) = &self {
                     lane.forget_if_closed(&link.place);
                 }
-                self.cut();
                 Err(failed(error))
             }
-        }
-    }
-
-    /// Ends the exchange: the connection of HTTP/1, the request's stream of HTTP/2.
-    pub(super) fn cut(self) {
-        match self {
-            Self::H1(link) => link.progress.cut(),
-            Self::H2(link) => link.progress.cut(),
         }
     }
 }

@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn it_fits_and_leads_as_curl_says() {
-        let table: &[(&str, &str, u16, bool, Option<&str>, Option<u16>)] = &[
+        type Row<'a> = (&'a str, &'a str, u16, bool, Option<&'a str>, Option<u16>);
+        let table: &[Row<'_>] = &[
             ("a.example:443:127.0.0.1:8443", "A.example", 443, true, Some("127.0.0.1"), Some(8443)),
             ("a.example:443:127.0.0.1:8443", "a.example", 80, false, Some("127.0.0.1"), Some(8443)),
             (

@@ -33,7 +33,7 @@ async fn name_server() -> (ResolverConfig, Arc<AtomicUsize>) {
                     add(RData::A(A::new(1, 1, 1, 1)));
                 }
                 ("two.example.", RecordType::AAAA) => {
-                    add(RData::AAAA(AAAA::new(0x2606, 0, 0, 0, 0, 0, 0, 1)))
+                    add(RData::AAAA(AAAA::new(0x2606, 0, 0, 0, 0, 0, 0, 1)));
                 }
                 ("mixed.example.", RecordType::A) => {
                     add(RData::A(A::new(9, 9, 9, 9)));
