@@ -55,14 +55,14 @@ fn a_byte_order_mark_is_no_part_of_the_first_field() {
 fn comments_and_unknown_fields_are_kept_as_texts() {
     let events = cut(b": hello\nfoo: bar\nid: 7\ndata\n\n", 3);
     assert_eq!(events[0].rest, [": hello", "foo: bar", "id: 7"]);
-    assert_eq!(events[0].data, Some("".to_owned()));
+    assert_eq!(events[0].data, Some(String::new()));
 }
 
 #[test]
 fn one_space_after_the_colon_is_no_part_of_the_value() {
     assert_eq!(
         data("data:  two\n\ndata:none\n\ndata:\n\n"),
-        [Some(" two".to_owned()), Some("none".to_owned()), Some("".to_owned())]
+        [Some(" two".to_owned()), Some("none".to_owned()), Some(String::new())]
     );
 }
 
