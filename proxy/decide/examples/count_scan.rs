@@ -12,7 +12,7 @@ fn main() {
         black_box(find(black_box(&text)));
         let mut scanner = AnswerScanner::default();
         for (event, token) in (0..).zip(text.split_inclusive(' ')) {
-            black_box(scanner.push(event, "0/text", token)).ok();
+            black_box(scanner.push(event, "0/text", token).is_ok());
         }
     }
 }
