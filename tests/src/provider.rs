@@ -31,7 +31,7 @@ pub mod script;
 pub mod secrets;
 mod serve;
 mod tap;
-mod tls;
+pub(crate) mod tls;
 
 /// The names the provider holds a certificate for. The last ones are where coding agents call besides their models.
 pub const NAMES: [&str; 17] = [

@@ -31,6 +31,8 @@ fn deny() -> Result<()> {
     say(format_args!(
         "deny: bans, licenses and sources; advisories are not checked, their database needs a network"
     ));
+    // Also what no build of this machine needed yet: cargo-deny reads every crate's manifest.
+    run(command(env!("CARGO"))?.args(["fetch", "--locked"]))?;
     let mut deny = Command::new(setup::deny_bin()?);
     run(deny.current_dir(shell::root()?).args([
         "--offline",
@@ -44,7 +46,7 @@ fn deny() -> Result<()> {
 /// All tests of the workspace, with the programs they drive installed first.
 pub(crate) fn test() -> Result<()> {
     shell::needs_root("test")?;
-    setup::setup()?;
+    setup::clients()?;
     run(command(env!("CARGO"))?.args([
         "build",
         "--bins",

@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod ci;
+mod demo;
 mod prices;
 mod setup;
 mod shell;
@@ -28,6 +30,14 @@ enum Chore {
     Tidy,
     /// Installs what the checks and tests need
     Setup,
+    /// Shows the main job in eight steps
+    Demo,
+    /// Measures the gate beside the floor and writes the tables of docs/performance.md
+    Bench {
+        /// Arguments of tests/bench/bench.py
+        #[arg(last = true)]
+        more: Vec<String>,
+    },
     /// Converts litellm's price list into proxy/daemon/catalog/prices.json
     Prices,
 }
@@ -38,6 +48,8 @@ fn main() -> ExitCode {
         Chore::Test => ci::test(),
         Chore::Tidy => tidy::tidy(),
         Chore::Setup => setup::setup(),
+        Chore::Demo => demo::demo(),
+        Chore::Bench { more } => bench::bench(&more),
         Chore::Prices => prices::update(),
     };
     match done {

@@ -25,11 +25,16 @@ const PROGRAMS: [(&str, &str); 9] = [
 /// The release of cargo-deny that reads `deny.toml`.
 const DENY: &str = "0.19.0";
 
-/// Installs what is missing.
-pub(crate) fn setup() -> Result<()> {
+/// Installs what the tests and the demo drive.
+pub(crate) fn clients() -> Result<()> {
     programs()?;
     python()?;
-    node()?;
+    node()
+}
+
+/// Installs all that is missing.
+pub(crate) fn setup() -> Result<()> {
+    clients()?;
     deny()?;
     say(format_args!("setup: everything is there, under {}", shell::cache()?.display()));
     Ok(())

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::Alpn;
 
 /// Makes a CA, writes its certificate to `ca`, and accepts TLS for `names` with a leaf of it.
-pub(super) fn acceptor(names: Vec<String>, alpn: Alpn, ca: &Path) -> Result<TlsAcceptor> {
+pub(crate) fn acceptor(names: Vec<String>, alpn: Alpn, ca: &Path) -> Result<TlsAcceptor> {
     let mut root = CertificateParams::new(Vec::new())?;
     root.distinguished_name.push(DnType::CommonName, "Offline provider CA");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
