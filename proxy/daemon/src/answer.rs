@@ -223,6 +223,7 @@ impl Following {
         let mut released = Vec::with_capacity(heard.len());
         for one in heard {
             self.ended.note(&one);
+            self.exchange.run.given(one.objects.iter().cloned());
             if let HeardKind::Withheld = one.kind {
                 continue;
             }

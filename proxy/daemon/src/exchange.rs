@@ -3,7 +3,7 @@
 //! An exchange is a task of its own, to which its connection only listens: a caller that vanished
 //! is something that happened to the exchange, and never leaves money or a record half done.
 
-pub(crate) mod body;
+pub mod body;
 mod forward;
 mod gather;
 pub(crate) mod settle;

@@ -2,7 +2,7 @@
 
 pub mod protocol;
 pub mod client;
-mod life;
+pub(crate) mod life;
 mod master_key;
 mod proof;
 mod registry;

@@ -2,7 +2,7 @@
 //! it out.
 
 pub mod answer;
-//pub mod cli;
+pub mod cli;
 pub mod clock;
 pub mod exchange;
 pub mod folder;
@@ -11,14 +11,17 @@ pub mod intake;
 pub mod journal;
 pub mod keys;
 pub mod kills;
+mod ledger_view;
 pub mod listen;
 pub mod metrics;
 pub mod money;
 mod names;
 mod opaque;
 mod places;
+pub mod policy_file;
 pub mod rates;
 pub mod record;
 pub mod run;
+pub mod trust;
 pub mod upstream;
 pub mod vault;

@@ -116,9 +116,21 @@ pub struct Usage {
     pub output: u64,
 }
 
+impl Usage {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write_5m)
+            .saturating_add(self.cache_write_1h)
+            .saturating_add(self.output)
+    }
+}
+
 /// A run began or ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunEvent {
+pub struct Run {
     /// The run.
     pub run: String,
     /// The agent.
@@ -134,7 +146,7 @@ pub struct RunEvent {
     /// Who ran it.
     pub by: String,
     /// Which of the two.
-    pub event: RunStep,
+    pub event: RunEvent,
     /// The command's exit code, at the end.
     pub exit: Option<i32>,
 }
@@ -142,7 +154,7 @@ pub struct RunEvent {
 /// Whether a run began or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunStep {
+pub enum RunEvent {
     /// It began.
     Started,
     /// It ended.
@@ -162,7 +174,7 @@ pub struct Switched {
 
 /// A run's limit was raised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BudgetRaised {
+pub struct BudgetSet {
     /// The run.
     pub run: String,
     /// Its new limit.

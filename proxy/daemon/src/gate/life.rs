@@ -12,7 +12,7 @@ use crate::clock::{self, Clock};
 use crate::exchange::body::ByteBudget;
 use crate::folder::StateFolder;
 use crate::gate::socket::{Listener, Place, StateKey, load_or_make_master_key};
-use crate::gate::start::{Start, log_as_json};
+use crate::gate::start::Start;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::kills::Kills;
@@ -74,7 +74,6 @@ fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
 /// The gate's process, from its start to its end. Returns the exit code.
 #[must_use]
 pub fn run(start: Start) -> u8 {
-    log_as_json();
     let Start { state, readiness } = start;
     match Running::start(&state) {
         Ok(running) => {
@@ -98,7 +97,7 @@ pub fn run(start: Start) -> u8 {
 struct Running {
     gate: Arc<Gate>,
     listener: Listener,
-    key: crate::gate::socket::StateKey,
+    key: StateKey,
     traffic: tokio::runtime::Runtime,
 }
 

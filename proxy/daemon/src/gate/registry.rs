@@ -25,7 +25,7 @@ use crate::intake;
 use crate::keys::{KeyEvent, Wanted};
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
-use crate::record::{RunEvent, RunStep};
+use crate::record::{self, RunEvent};
 use crate::run::{Run, Tally};
 use crate::upstream::connect::{Connector, read_authorities};
 use crate::upstream::pool::Pool;
@@ -56,7 +56,7 @@ pub(super) fn register(
     let inside = traffic.enter();
     let run = Arc::new(run(gate, &register, id, started, enforcement, stderr)?);
     drop(inside);
-    let event = run_event(&run, &register.by, RunStep::Started, None);
+    let event = run_event(&run, &register.by, RunEvent::Started, None);
     traffic.block_on(gate.journal.commit(Kind::Run, run.who(None), &event))?;
     let env = traffic.block_on(issue(gate, &run, register.keys))?;
     open(gate, &run, listeners, traffic)?;
@@ -109,7 +109,7 @@ fn run(
     }
     Ok(Run {
         mode: contract.map_or(Mode::Enforce, |contract| contract.mode),
-        policy_digest: hex(&register.policy.digest),
+        policy_digest: crate::trust::hex(&register.policy.digest),
         id,
         agent: register.agent.clone(),
         command: register.command.clone(),
@@ -219,7 +219,7 @@ impl Registered {
         let Self { run, by } = self;
         run.over.cancel();
         run.tasks.close();
-        let event = run_event(&run, &by, RunStep::Ended, exit);
+        let event = run_event(&run, &by, RunEvent::Ended, exit);
         let ended = traffic.block_on(async {
             if tokio::time::timeout(SETTLED_WITHIN, run.tasks.wait()).await.is_err() {
                 tracing::error!(run = run.id, "exchanges of a run that is over did not end");
@@ -245,8 +245,8 @@ pub(super) fn summary(gate: &Gate, run: &Run) -> Summary {
     run.summary(gate.books.run_limit(&run.id, contract), &gate.catalog.as_of)
 }
 
-fn run_event(run: &Run, by: &str, event: RunStep, exit: Option<i32>) -> RunEvent {
-    RunEvent {
+fn run_event(run: &Run, by: &str, event: RunEvent, exit: Option<i32>) -> record::Run {
+    record::Run {
         run: run.id.clone(),
         agent: run.agent.clone(),
         command: run.command.clone(),
@@ -257,15 +257,6 @@ fn run_event(run: &Run, by: &str, event: RunStep, exit: Option<i32>) -> RunEvent
         event,
         exit,
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String does not fail.
-        drop(write!(text, "{byte:02x}"));
-        text
-    })
 }
 
 impl Run {

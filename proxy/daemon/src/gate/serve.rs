@@ -13,7 +13,7 @@ use super::Gate;
 use super::protocol::{Answer, Ask, Killed, Switch};
 use super::registry::{self, Registered};
 use super::socket::{Conn, Listener, StateKey};
-use crate::record::{BudgetRaised, Switched};
+use crate::record::{BudgetSet, Switched};
 
 /// How long covered exchanges have to report their end before their connections are reset.
 const ENDED_WITHIN: Duration = Duration::from_millis(50);
@@ -170,7 +170,7 @@ fn raise(gate: &Arc<Gate>, run: String, limit: MicroUsd, by: String, traffic: &H
     };
     let contract = live.contract().and_then(|contract| contract.budgets.run);
     let from = gate.books.run_limit(&run, contract);
-    let body = BudgetRaised { run: run.clone(), limit, by };
+    let body = BudgetSet { run: run.clone(), limit, by };
     match traffic.block_on(gate.journal.commit(Kind::Budget, live.who(None), &body)) {
         Ok(receipt) => {
             gate.books.raise(&run, limit, gate.clock.now());

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::keys::{self, KeyEvent, KeyUsed};
 use crate::kills::Switches;
 use crate::money::books::{self, Booked, Closed, MoneyEvent, Raised, Settled};
-use crate::record::{BudgetRaised, RunEvent, RunStep, Switched};
+use crate::record::{self, BudgetSet, RunEvent, Switched};
 
 /// The views, as the ledger's writer keeps them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -97,12 +97,12 @@ impl Views {
                 self.switches.remove(&body.read::<Switched>()?.target.into());
             }
             Kind::Budget => {
-                let BudgetRaised { run, limit, .. } = body.read()?;
+                let BudgetSet { run, limit, .. } = body.read()?;
                 self.books.apply(&MoneyEvent::Raised(Raised { run, limit }));
             }
             Kind::Run => {
-                let RunEvent { run, event, .. } = body.read()?;
-                if event == RunStep::Ended {
+                let record::Run { run, event, .. } = body.read()?;
+                if event == RunEvent::Ended {
                     self.books.apply(&MoneyEvent::Closed(Closed { run: run.clone() }));
                     self.keys.apply(&KeyEvent::Closed(keys::RunClosed { run }));
                 }
