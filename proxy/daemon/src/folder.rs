@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use launch::LaunchError;
+use launch::state::StateDir;
 use rustix::fs::{CWD, Mode, OFlags};
 
 /// Root's state folder.
@@ -33,24 +35,16 @@ pub enum FolderError {
     /// There is none.
     #[error("{} is not there", .0.display())]
     Absent(PathBuf),
-    /// A link, which whoever owns it can point elsewhere.
-    #[error("{} is a link, and links are not followed here: name the folder itself", .0.display())]
-    Link(PathBuf),
-    /// Somebody else can put another folder in its place.
-    #[error("{}: {why}; use a folder below one that only you can write", at.display())]
-    Replaceable {
-        /// The folder, or one above it.
-        at: PathBuf,
-        /// Who can, and how.
-        why: String,
-    },
+    /// Somebody else could put another in its place, or it cannot be opened.
+    #[error(transparent)]
+    Unsafe(#[from] LaunchError),
     /// It is not clear where state would lie.
     #[error("neither XDG_STATE_HOME nor HOME is an absolute path: say where state lies, `--state DIR`")]
     NoHome,
     /// The system refused something.
     #[error("cannot open {}: {source}", at.display())]
     Io {
-        /// The folder, or one above it.
+        /// The folder.
         at: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -69,28 +63,29 @@ impl StateFolder {
         default_path(root, of("XDG_STATE_HOME"), of("HOME"))
     }
 
-    /// Opens the folder at `path` without following a link, if nobody but its owner and root can
-    /// put another in its place.
+    /// Opens the folder at `path` for this user, by the rules of [`launch::state::open`]. Where
+    /// `outside` is given, the folder may not be that or lie below it.
     ///
     /// # Errors
     ///
     /// It is not there and not to be made, or it is not safe.
-    pub fn open(path: &Path, make: Make) -> Result<Self, FolderError> {
-        let path = std::path::absolute(path).map_err(io_at(path))?;
-        let mut at = PathBuf::from("/");
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut fd = rustix::fs::openat(CWD, &at, flags, Mode::empty()).map_err(|e| io_at(&at)(e.into()))?;
-        for component in path.components() {
-            let name = match component {
-                Component::Normal(name) => name,
-                Component::RootDir | Component::CurDir | Component::Prefix(_) => continue,
-                Component::ParentDir => Path::new("..").as_os_str(),
-            };
-            at.push(name);
-            fd = step(&fd, name, &at, make)?;
-            unreplaceable(&fd, &at, at == path)?;
+    pub fn open(path: &Path, make: Make, outside: Option<&Path>) -> Result<Self, FolderError> {
+        let missing = || path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if make == Make::Never && missing() {
+            return Err(FolderError::Absent(path.to_owned()));
         }
-        Self::of(fd, path)
+        Self::of(&launch::state::open(path, rustix::process::geteuid().as_raw(), outside)?)
+    }
+
+    /// A second handle on a folder that is open already.
+    ///
+    /// # Errors
+    ///
+    /// No descriptors are left.
+    pub fn of(dir: &StateDir) -> Result<Self, FolderError> {
+        let io = |source| FolderError::Io { at: dir.name().to_owned(), source };
+        let fd = dir.as_fd().try_clone_to_owned().map_err(io)?;
+        Ok(Self { fd: Arc::new(fd), shown: dir.name().to_owned(), identity: dir.inode() })
     }
 
     /// Opens again the folder that this process was started with as descriptor `number`.
@@ -103,11 +98,7 @@ impl StateFolder {
         let shown = std::fs::read_link(&link)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, &link, flags, Mode::empty())?;
-        Self::of(fd, shown).map_err(io::Error::other)
-    }
-
-    fn of(fd: OwnedFd, shown: PathBuf) -> Result<Self, FolderError> {
-        let stat = rustix::fs::fstat(&fd).map_err(|error| io_at(&shown)(error.into()))?;
+        let stat = rustix::fs::fstat(&fd)?;
         Ok(Self { fd: Arc::new(fd), shown, identity: (stat.st_dev, stat.st_ino) })
     }
 
@@ -150,46 +141,6 @@ fn default_path(root: bool, state: Option<PathBuf>, home: Option<PathBuf>) -> Re
         .ok_or(FolderError::NoHome)
 }
 
-fn step(above: &OwnedFd, name: &std::ffi::OsStr, at: &Path, make: Make) -> Result<OwnedFd, FolderError> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let open = || rustix::fs::openat(above, name, flags, Mode::empty());
-    let opened = match open() {
-        Err(rustix::io::Errno::NOENT) if make == Make::IfAbsent => {
-            match rustix::fs::mkdirat(above, name, Mode::RWXU) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => open(),
-                Err(error) => Err(error),
-            }
-        }
-        opened => opened,
-    };
-    opened.map_err(|error| match error {
-        rustix::io::Errno::NOENT => FolderError::Absent(at.to_owned()),
-        rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP if at.is_symlink() => FolderError::Link(at.to_owned()),
-        error => io_at(at)(error.into()),
-    })
-}
-
-/// Refuses a folder that another user could put something else in the place of.
-fn unreplaceable(fd: &OwnedFd, at: &Path, last: bool) -> Result<(), FolderError> {
-    const STICKY: u32 = 0o1000;
-    let stat = rustix::fs::fstat(fd).map_err(|error| io_at(at)(error.into()))?;
-    let us = rustix::process::geteuid().as_raw();
-    let shared = stat.st_mode & 0o022 != 0;
-    let why = if stat.st_uid != us && (last || stat.st_uid != 0) {
-        format!("it belongs to user {}, who could replace what is in it", stat.st_uid)
-    } else if shared && (last || stat.st_mode & STICKY == 0 || stat.st_uid != 0) {
-        format!("others can write to it (mode {:o}), and could replace what is in it", stat.st_mode & 0o7777)
-    } else {
-        return Ok(());
-    };
-    Err(FolderError::Replaceable { at: at.to_owned(), why })
-}
-
-fn io_at(at: &Path) -> impl FnOnce(io::Error) -> FolderError + use<> {
-    let at = at.to_owned();
-    move |source| FolderError::Io { at, source }
-}
-
 #[cfg(test)]
 pub(crate) mod testkit {
     use super::{Make, StateFolder};
@@ -197,7 +148,7 @@ pub(crate) mod testkit {
     /// A state folder of its own, for as long as the first part lives.
     pub(crate) fn folder() -> (tempfile::TempDir, StateFolder) {
         let dir = tempfile::tempdir().unwrap();
-        let state = StateFolder::open(&dir.path().join("state"), Make::IfAbsent).unwrap();
+        let state = StateFolder::open(&dir.path().join("state"), Make::IfAbsent, None).unwrap();
         (dir, state)
     }
 }
@@ -206,7 +157,6 @@ pub(crate) mod testkit {
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn the_default_is_per_user_and_ignores_relative_folders() {
@@ -223,40 +173,20 @@ mod tests {
     }
 
     #[test]
-    fn a_new_folder_is_for_its_owner_alone() {
-        let (_dir, state) = testkit::folder();
-        assert_eq!(fs::metadata(state.shown()).unwrap().permissions().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn links_are_not_followed_wherever_they_stand() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("real/state")).unwrap();
-        symlink("real", dir.path().join("link")).unwrap();
-        symlink("state", dir.path().join("real/link")).unwrap();
-        for path in ["link/state", "real/link"] {
-            let error = StateFolder::open(&dir.path().join(path), Make::IfAbsent).unwrap_err();
-            assert!(matches!(error, FolderError::Link(_)), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_folder_that_others_could_replace_is_refused_and_a_sticky_one_of_roots_does_not_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let above = dir.path().join("above");
-        fs::create_dir_all(above.join("state")).unwrap();
-        fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
-        let error = StateFolder::open(&above.join("state"), Make::Never).unwrap_err();
-        assert!(matches!(error, FolderError::Replaceable { .. }), "{error}");
-        // The folder of the test itself lies in such a one.
-        StateFolder::open(dir.path(), Make::Never).unwrap();
-    }
-
-    #[test]
     fn what_is_not_there_is_not_made_unless_asked() {
         let dir = tempfile::tempdir().unwrap();
-        let error = StateFolder::open(&dir.path().join("state"), Make::Never).unwrap_err();
+        let path = dir.path().join("state");
+        let error = StateFolder::open(&path, Make::Never, None).unwrap_err();
         assert!(matches!(error, FolderError::Absent(_)), "{error}");
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_link_is_refused_and_not_taken_for_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("state")).unwrap();
+        let error = StateFolder::open(&dir.path().join("state"), Make::Never, None).unwrap_err();
+        assert!(matches!(error, FolderError::Unsafe(_)), "{error}");
     }
 
     #[test]
@@ -266,5 +196,12 @@ mod tests {
         fs::create_dir(state.shown()).unwrap();
         fs::write(dir.path().join("away/here"), "").unwrap();
         assert!(state.path().join("here").exists());
+    }
+
+    #[test]
+    fn a_descriptor_names_the_folder_it_was_opened_on() {
+        let (_dir, state) = testkit::folder();
+        let again = StateFolder::from_number(state.fd().as_raw_fd()).unwrap();
+        assert_eq!((again.identity(), again.shown()), (state.identity(), state.shown()));
     }
 }

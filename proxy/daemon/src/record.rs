@@ -1,62 +1,56 @@
-//! What the gate writes into the ledger: the bodies of its entries, as JSON.
+//! What the entries of the ledger say: one body a kind, as JSON. Whoever reads ignores fields that
+//! it does not know, so that a later version may add some.
 //!
-//! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
-//! fields that they do not know.
+//! A body never holds content of a request or an answer, and no secret: classes, counts, names.
 
 use decide::case::{Case, MicroUsd};
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::protocol::Target;
-use crate::money::books::{Booked, Settled};
 
-/// What was decided about an exchange, before anything of it left.
-///
-/// Generic over the case and the decision, so that it is written from what is at hand.
+/// [`audit::Kind::Decision`]: what was decided about an exchange, before anything of it left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decided<C = Case, D = Decision> {
-    /// Money that was set aside. First, so that the books need not read on.
-    pub booked: Option<Booked>,
-    /// The decision's id, a ULID.
+pub struct Decided {
+    /// The decision's id, a ULID; the caller saw it in `x-tollgate-decision`.
     pub id: String,
-    /// The trace that the caller named, or one made of the id.
+    /// The trace that the exchange belongs to, as the caller saw it in `x-tollgate-trace`.
     pub trace: String,
     /// The run.
     pub run: String,
     /// The agent.
     pub agent: String,
-    /// Observe or enforce.
+    /// The mode that it was judged in.
     pub mode: Mode,
-    /// The facts that were judged.
-    pub case: C,
-    /// What every rule said.
-    pub decision: D,
-    /// SHA-256 of the policy, hex.
+    /// The facts.
+    pub case: Case,
+    /// The conclusion and every rule's word.
+    pub decision: Decision,
+    /// Digest of the policy in force, in hexadecimal.
     pub policy: String,
-    /// The credential that is put in.
+    /// What the books entered, in their own form; `None` where the exchange costs nothing.
+    pub booked: Option<serde_json::Value>,
+    /// The credential that is put in, by its name in the vault.
     pub credential: Option<String>,
-    /// What is changed in the bytes that leave.
+    /// What was changed in the bytes that leave.
     pub amended: Amended,
 }
 
-/// What the gate changes in a request.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What was changed in the bytes that leave; all else leaves as it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amended {
-    /// The stream's usage is asked for.
+    /// `stream_options.include_usage` was added.
     pub include_usage: bool,
-    /// The output limit that is written in, tokens.
+    /// The output limit that was written in, in tokens.
     pub output_limit: Option<u64>,
-    /// Secrets that were replaced.
-    pub redacted: u64,
+    /// How many findings were replaced.
+    pub redacted: u32,
 }
 
-/// How an exchange ended and what it cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// [`audit::Kind::Outcome`]: how an exchange ended and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// What becomes of the money. First, so that the books need not read on.
-    pub settled: Option<Settled>,
     /// The decision's id.
     pub id: String,
     /// The run.
@@ -65,127 +59,127 @@ pub struct Outcome {
     pub agent: String,
     /// The virtual key's id.
     pub key: Option<String>,
-    /// The provider's status.
+    /// The answer's status; `None` where there was no answer.
     pub status: Option<u16>,
-    /// The model.
+    /// The model that answered, as the provider names it.
     pub model: Option<String>,
-    /// Tokens by the provider's count.
+    /// What the provider counted.
     pub usage: Option<Usage>,
-    /// What it cost.
+    /// What it cost, by the provider's own numbers or estimated.
     pub cost: Option<MicroUsd>,
-    /// What it may have cost besides.
+    /// What else it may have cost.
     pub in_doubt: Option<MicroUsd>,
-    /// Why it was cut or not carried out.
+    /// Why the answer was cut.
     pub cut: Option<Refusal>,
     /// What observe let pass in the answer.
     pub observed: Option<Refusal>,
-    /// The caller went away.
+    /// The caller went away before the end.
     pub gone: bool,
-    /// The provider's connection broke.
-    pub broken: bool,
-    /// Bytes of the request's body that left.
-    pub bytes_in: u64,
-    /// Bytes of the answer's body that the caller was sent.
+    /// Bytes of the request that left.
     pub bytes_out: u64,
-    /// Microseconds from the request's head to the first byte released.
+    /// Bytes of the answer that came.
+    pub bytes_in: u64,
+    /// From the request's last byte to the answer's first, in microseconds.
     pub first_byte_us: Option<u64>,
-    /// Microseconds from the request's head to the end.
+    /// From the request's arrival to the end, in microseconds.
     pub took_us: u64,
     /// The provider's own id of the request.
     pub provider_id: Option<String>,
-    /// Tools that the answer called, in order.
+    /// Names of the tools that the answer called, in order.
     pub calls: Vec<String>,
 }
 
-/// Tokens by the provider's count; a token is in one of them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Tokens as the provider counted them; no token is counted twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Input that is in no other count.
+    /// Input that was not cached.
     pub input: u64,
-    /// Read from the provider's cache.
+    /// Input read from the provider's cache.
     pub cache_read: u64,
-    /// Written to the cache for five minutes.
+    /// Input written to a cache of five minutes.
     pub cache_write_5m: u64,
-    /// Written to the cache for an hour.
+    /// Input written to a cache of an hour.
     pub cache_write_1h: u64,
     /// Output, reasoning included.
     pub output: u64,
 }
 
-/// A run began or ended.
+impl Usage {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.input
+            .saturating_add(self.cache_read)
+            .saturating_add(self.cache_write_5m)
+            .saturating_add(self.cache_write_1h)
+            .saturating_add(self.output)
+    }
+}
+
+/// [`audit::Kind::Run`]: a run began or ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunEvent {
+pub struct Run {
     /// The run.
     pub run: String,
     /// The agent.
     pub agent: String,
     /// The command's file name.
     pub command: String,
-    /// SHA-256 of the policy, hex.
+    /// Digest of its policy, in hexadecimal.
     pub policy: String,
-    /// The contract's own name and version.
+    /// The contract's own name.
     pub policy_id: String,
-    /// Observe or enforce.
+    /// The mode.
     pub mode: Mode,
-    /// Who ran it.
+    /// Who started it.
     pub by: String,
     /// Which of the two.
-    pub event: RunStep,
-    /// The command's exit code, at the end.
+    pub event: RunEvent,
+    /// The command's exit code, once it has ended.
     pub exit: Option<i32>,
 }
 
-/// Whether a run began or ended.
+/// A run's beginning or end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RunStep {
+pub enum RunEvent {
     /// It began.
     Started,
     /// It ended.
     Ended,
 }
 
-/// A kill switch was set or lifted.
+/// [`audit::Kind::Kill`] and [`audit::Kind::Unkill`]: a kill switch was set or lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switched {
     /// Whom it stops.
     pub target: Target,
     /// Why.
     pub reason: String,
-    /// Who did it.
+    /// By whom.
     pub by: String,
 }
 
-/// A run's limit was raised.
+/// [`audit::Kind::Budget`]: a run's limit was set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BudgetRaised {
+pub struct BudgetSet {
     /// The run.
     pub run: String,
-    /// Its new limit.
+    /// Its limit from now on.
     pub limit: MicroUsd,
-    /// Who did it.
+    /// By whom.
     pub by: String,
 }
 
-/// Equal refusals of one second beyond those that are entries of their own.
+/// [`audit::Kind::Refusals`]: many equal refusals of one second, counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {
-    /// The agent, or where they came from.
+    /// The agent.
     pub agent: String,
-    /// The rule.
+    /// The rule that refused.
     pub rule: String,
-    /// The reason.
+    /// Why, in words.
     pub reason: String,
     /// How many.
     pub count: u64,
-}
-
-/// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
-pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
-    headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split('-').nth(1))
-        .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .map_or_else(|| id.to_owned(), str::to_owned)
 }

@@ -195,6 +195,12 @@ pub(crate) fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
 }
 
+/// A line's text, for tests.
+#[cfg(test)]
+pub(crate) fn plain(line: &Line) -> String {
+    line.write(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
