@@ -167,7 +167,7 @@ pub(super) fn answer(
     ask: &Ask,
 ) -> Result<Answer, Failure> {
     let mut notices = Vec::new();
-    let answer = client::ask(conn, state, ask)?;
+    let answer = client::ask(conn, state, ask, |line| notices.push(line))?;
     let mut aside = Out::stderr();
     for notice in notices {
         aside.line(&Line::of(format!("tollgate: {notice}")))?;

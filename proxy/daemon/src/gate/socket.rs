@@ -49,7 +49,7 @@ impl Place {
     /// As [`Place::of`].
     pub fn within(state: &StateFolder, sockets: Option<PathBuf>) -> Result<Self, FolderError> {
         let folder = match sockets {
-            Some(path) => StateFolder::open(&path, Make::IfAbsent)?,
+            Some(path) => StateFolder::open(&path, Make::IfAbsent, None)?,
             None => state.clone(),
         };
         let (device, inode) = state.identity();
@@ -143,7 +143,7 @@ impl Drop for Listener {
         let there = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
         if there.is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.bound) {
             // What stays behind is replaced by the next gate.
-            drop(rustix::fs::unlinkat(folder, name, AtFlags::empty()));
+            rustix::fs::unlinkat(folder, name, AtFlags::empty()).unwrap_or_default();
         }
     }
 }
@@ -238,7 +238,7 @@ mod tests {
         let moved = dir.path().join("moved");
         std::fs::rename(state.shown(), &moved).unwrap();
         std::fs::create_dir(state.shown()).unwrap();
-        let again = StateFolder::open(&moved, Make::Never).unwrap();
+        let again = StateFolder::open(&moved, Make::Never, None).unwrap();
         assert!(Place::within(&again, None).unwrap().connect().unwrap().is_some());
         drop(listener);
         assert!(Place::within(&again, None).unwrap().connect().unwrap().is_none());

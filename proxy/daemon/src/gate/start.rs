@@ -70,8 +70,11 @@ impl Start {
     pub fn take(state_fd: i32) -> io::Result<Self> {
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
         rustix::process::umask(Mode::from_raw_mode(0o077));
-        // Fails where the process leads a session already, which is what is wanted.
-        drop(rustix::process::setsid());
+        match rustix::process::setsid() {
+            // It leads a group already: it was started by hand, from a shell.
+            Ok(_) | Err(rustix::io::Errno::PERM) => {}
+            Err(error) => return Err(error.into()),
+        }
         let state = StateFolder::from_number(state_fd)?;
         let said = rustix::io::fcntl_dupfd_cloexec(io::stdout().as_fd(), 3)?;
         let null = File::options().read(true).write(true).open("/dev/null")?;
