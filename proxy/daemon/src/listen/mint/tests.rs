@@ -216,5 +216,5 @@ fn measure_minting() {
         leaves.server_config(name, NOW).unwrap();
     }
     let each = start.elapsed() / 2000;
-    panic!("{each:?} a leaf");
+    std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{each:?} a leaf\n")).unwrap();
 }
