@@ -52,7 +52,8 @@ pub struct Status {
 impl Ledger {
     /// Enters `draft`. `ack` is called once the entry is durable, or with the reason why it is
     /// not; on the writer's thread, or here if it is refused at once. It must be quick: everybody
-    /// waits for it.
+    /// waits for it. If a view or an acknowledgement panics, others of the same batch may be
+    /// dropped without a call: take that for a failure.
     pub fn append(
         &self,
         draft: Draft,

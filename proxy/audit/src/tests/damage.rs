@@ -128,8 +128,10 @@ fn a_write_torn_at_any_byte_is_cut_off_and_named() {
 
 #[test]
 fn a_write_of_which_only_the_end_arrived_is_torn_too() {
-    let (bench, mut bytes, from, _) = torn();
+    let (bench, mut bytes, from, to) = torn();
     bytes[from..from + 60].fill(0);
+    // Further than what is entered next reaches.
+    bytes[to + 2000..to + 2100].fill(7);
     put(&bench, &bytes);
     recovers(&bench, "the beginning is missing");
 }
