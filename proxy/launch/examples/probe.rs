@@ -29,18 +29,26 @@ fn main() {
         }
         ["socketpair", family] => {
             let mut pair = [0; 2];
-            print(made(libc::SYS_socketpair, [number(family), 1, 0, (&raw mut pair) as libc::c_long]));
+            print(made(
+                libc::SYS_socketpair,
+                [number(family), 1, 0, (&raw mut pair) as libc::c_long],
+            ));
         }
         ["call", name] => print(made(call(name), [0; 4])),
         ["int80", to] => print(int80(number(to))),
         ["x32"] => print(made(0x4000_0000 + 39, [0; 4])),
         ["ioctl", control] => {
             let byte = [b'#'; 64];
-            print(made(libc::SYS_ioctl, [0, number(control), (&raw const byte) as libc::c_long, 0]));
+            print(made(
+                libc::SYS_ioctl,
+                [0, number(control), (&raw const byte) as libc::c_long, 0],
+            ));
         }
         ["getfd", pid] => print(getfd(number(pid))),
         ["descriptors"] => descriptors(),
-        ["write", path] => print(std::fs::OpenOptions::new().write(true).open(path).map(|_| "opened")),
+        ["write", path] => {
+            print(std::fs::OpenOptions::new().write(true).open(path).map(|_| "opened"))
+        }
         ["escape", path] => escape(path),
         ["kinds"] => println!("{}", (0..3).map(kind).collect::<Vec<_>>().join(" ")),
         other => panic!("unknown probe {other:?}"),
@@ -55,7 +63,9 @@ fn print<T: std::fmt::Display>(result: io::Result<T>) {
 }
 
 fn number(text: &str) -> libc::c_long {
-    text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| i64::from_str_radix(hex, 16)).unwrap()
+    text.strip_prefix("0x")
+        .map_or_else(|| text.parse(), |hex| i64::from_str_radix(hex, 16))
+        .unwrap()
 }
 
 fn connect(to: SocketAddr) -> io::Result<String> {
@@ -67,7 +77,8 @@ fn connect(to: SocketAddr) -> io::Result<String> {
 }
 
 fn udp(to: SocketAddr, connected: bool) -> io::Result<String> {
-    let any: SocketAddr = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().expect("an address");
+    let any: SocketAddr =
+        if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }.parse().expect("an address");
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     if connected {
@@ -118,7 +129,8 @@ fn int80(family: libc::c_long) -> io::Result<libc::c_long> {
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
     }
-    let result = i32::try_from(result).unwrap_or_else(|_| result.cast_unsigned().to_le_bytes()[0].into());
+    let result =
+        i32::try_from(result).unwrap_or_else(|_| result.cast_unsigned().to_le_bytes()[0].into());
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result.into()) }
 }
 
@@ -167,7 +179,8 @@ fn escape(path: &str) {
         unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
     }
     let again = path.replacen("/proc", "/mnt", 1);
-    let opened = [path, again.as_str()].map(|path| std::fs::OpenOptions::new().write(true).open(path).map(|_| "opened"));
+    let opened = [path, again.as_str()]
+        .map(|path| std::fs::OpenOptions::new().write(true).open(path).map(|_| "opened"));
     let [one, other] = opened;
     let result = if one.is_ok() { one } else { other.or(one) };
     print!("in a namespace of its own: ");

@@ -69,12 +69,15 @@ pub fn open(path: &Path, uid: u32, outside: Option<&Path>) -> Result<StateDir, L
     let mut walked = PathBuf::from("/");
     let mut folder = open_folder(CWD, OsStr::new("/")).map_err(|error| refused(&path, error))?;
     let mut stat = rustix::fs::fstat(&folder).map_err(|error| refused(&path, error))?;
-    let working = outside.map(rustix::fs::stat).transpose().map_err(|error| refused(&path, error))?;
+    let working =
+        outside.map(rustix::fs::stat).transpose().map_err(|error| refused(&path, error))?;
     let apart = |stat: &Stat| match &working {
-        Some(working) if (working.st_dev, working.st_ino) == (stat.st_dev, stat.st_ino) => Err(refused(
-            &path,
-            "it lies in the working folder, which the governed command writes to: name one outside of it",
-        )),
+        Some(working) if (working.st_dev, working.st_ino) == (stat.st_dev, stat.st_ino) => {
+            Err(refused(
+                &path,
+                "it lies in the working folder, which the governed command writes to: name one outside of it",
+            ))
+        }
         Some(_) | None => Ok(()),
     };
     for part in path.components() {

@@ -27,7 +27,10 @@ pub(crate) fn cage(flags: &[&str]) -> Option<Cage> {
         eprintln!("NOT TESTED: needs root");
         return None;
     }
-    Some(Cage { place: tempfile::tempdir().unwrap(), flags: flags.iter().map(ToString::to_string).collect() })
+    Some(Cage {
+        place: tempfile::tempdir().unwrap(),
+        flags: flags.iter().map(ToString::to_string).collect(),
+    })
 }
 
 /// An example of this package, built with its tests.

@@ -12,7 +12,13 @@ use crate::cage::{cage, example, probe, said};
 #[test]
 fn the_exit_code_is_the_commands_own() {
     let Some(cage) = cage(&[]) else { return };
-    for (script, code) in [("exit 0", 0), ("exit 3", 3), ("exit 125", 125), ("kill -TERM $$", 143), ("kill -9 $$", 137)] {
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 3", 3),
+        ("exit 125", 125),
+        ("kill -TERM $$", 143),
+        ("kill -9 $$", 137),
+    ] {
         let said = cage.sh(script);
         assert_eq!((said.code, said.err.as_str()), (code, ""), "{script}");
     }
@@ -150,14 +156,22 @@ fn only_the_standard_streams_and_what_is_shared_is_inherited() {
 #[test]
 fn a_signal_sent_to_front_reaches_the_command() {
     let Some(cage) = cage(&[]) else { return };
-    for (signal, name) in [(15, "TERM"), (1, "HUP"), (2, "INT"), (3, "QUIT"), (10, "USR1"), (12, "USR2")] {
-        let script = format!("trap 'echo caught; exit 7' {name}; echo ready; while :; do sleep 0.05; done");
-        let mut child = cage.command(&["sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+    for (signal, name) in
+        [(15, "TERM"), (1, "HUP"), (2, "INT"), (3, "QUIT"), (10, "USR1"), (12, "USR2")]
+    {
+        let script =
+            format!("trap 'echo caught; exit 7' {name}; echo ready; while :; do sleep 0.05; done");
+        let mut child =
+            cage.command(&["sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
         let mut out = child.stdout.take().unwrap();
         let mut ready = [0; 6];
         out.read_exact(&mut ready).unwrap();
         let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::from_named_raw(signal).unwrap()).unwrap();
+        rustix::process::kill_process(
+            pid,
+            rustix::process::Signal::from_named_raw(signal).unwrap(),
+        )
+        .unwrap();
         let mut rest = String::new();
         out.read_to_string(&mut rest).unwrap();
         assert_eq!((rest.as_str(), child.wait().unwrap().code()), ("caught\n", Some(7)), "{name}");
@@ -224,7 +238,15 @@ fn the_runs_cgroup_is_gone_afterwards() {
 #[test]
 fn without_root_it_says_what_it_needs() {
     let Some(_) = cage(&[]) else { return };
-    let said = said(Command::new(example("cage")).args(["--", "true"]).uid(1000).gid(1000).current_dir("/").output().unwrap());
+    let said = said(
+        Command::new(example("cage"))
+            .args(["--", "true"])
+            .uid(1000)
+            .gid(1000)
+            .current_dir("/")
+            .output()
+            .unwrap(),
+    );
     assert_eq!(said.code, 125);
     assert!(said.err.contains("CAP_SYS_ADMIN") && said.err.contains("as root"), "{}", said.err);
 }

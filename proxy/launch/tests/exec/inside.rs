@@ -16,7 +16,11 @@ fn the_command_has_no_capability_and_cannot_gain_one() {
             assert!(line.ends_with("\t0000000000000000"), "uid {uid}: {line}");
         }
         assert_eq!(said.out.lines().filter(|line| line.starts_with("Cap")).count(), 5);
-        assert!(said.out.contains("NoNewPrivs:\t1") && said.out.contains("Seccomp:\t2"), "{}", said.out);
+        assert!(
+            said.out.contains("NoNewPrivs:\t1") && said.out.contains("Seccomp:\t2"),
+            "{}",
+            said.out
+        );
         assert!(said.out.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")), "{}", said.out);
         assert!(said.out.contains(&format!("Groups:\t{uid} \n")), "{}", said.out);
     }
@@ -58,7 +62,10 @@ fn other_system_call_interfaces_are_refused() {
     let Some(cage) = cage(&[]) else { return };
     for family in ["1", "2", "40"] {
         assert_eq!(cage.probe(&["int80", family]), EPERM);
-        assert!(probe_outside(&["int80", family]).starts_with("ok"), "the probe is broken: {family}");
+        assert!(
+            probe_outside(&["int80", family]).starts_with("ok"),
+            "the probe is broken: {family}"
+        );
     }
     assert_eq!(cage.probe(&["x32"]), EPERM);
 }
@@ -80,14 +87,17 @@ fn the_first_process_inside_knows_nothing_and_cannot_be_looked_into() {
         let script = "echo pid $$ of $(ls -d /proc/[0-9]* | wc -l); tr '\\0' ' ' </proc/1/cmdline; \
                       cat /proc/1/environ /proc/1/mem; readlink /proc/1/fd/* && echo LINKED; cat /proc/1/fd/0; ls /proc/1/root/; \
                       grep -al canary-3f9a /proc/[0-9]*/environ /proc/[0-9]*/cmdline";
-        let said = said(cage.command(&["sh", "-c", script]).env("REAL_KEY", CANARY).output().unwrap());
+        let said =
+            said(cage.command(&["sh", "-c", script]).env("REAL_KEY", CANARY).output().unwrap());
         assert!(said.out.contains("tollgate __init "), "{}", said.out);
         assert!(!said.out.contains(CANARY), "uid {uid}: {}", said.out);
         assert!(!said.out.contains("LINKED"), "uid {uid}: {}", said.out);
         assert!(!said.out.contains("environ:"), "uid {uid}: {}", said.out);
         for what in ["/proc/1/environ", "/proc/1/mem", "/proc/1/fd/", "/proc/1/root"] {
             assert!(
-                said.err.lines().any(|line| line.contains(what) && line.contains("ermission denied")),
+                said.err
+                    .lines()
+                    .any(|line| line.contains(what) && line.contains("ermission denied")),
                 "uid {uid}: {what}: {}",
                 said.err
             );
@@ -99,7 +109,8 @@ fn the_first_process_inside_knows_nothing_and_cannot_be_looked_into() {
 #[test]
 fn processes_outside_are_not_seen() {
     let Some(cage) = cage(&[]) else { return };
-    let said = cage.sh("ls -d /proc/[0-9]* | wc -l; ls /proc/1/ns/ >/dev/null 2>&1; ls -d /proc/$$");
+    let said =
+        cage.sh("ls -d /proc/[0-9]* | wc -l; ls /proc/1/ns/ >/dev/null 2>&1; ls -d /proc/$$");
     let count: usize = said.out.lines().next().unwrap().parse().unwrap();
     assert!(count <= 5, "{}", said.out);
 }
@@ -128,7 +139,8 @@ fn with_key(mut command: std::process::Command) -> String {
             const POSSESSOR_ALL: libc::c_long = 0x3f00_0000;
             libc::syscall(libc::SYS_keyctl, JOIN_SESSION, std::ptr::null::<u8>());
             let name = c"tollgate-canary-key".as_ptr();
-            let key = libc::syscall(libc::SYS_add_key, c"user".as_ptr(), name, c"x".as_ptr(), 1, SESSION);
+            let key =
+                libc::syscall(libc::SYS_add_key, c"user".as_ptr(), name, c"x".as_ptr(), 1, SESSION);
             match libc::syscall(libc::SYS_keyctl, SET_PERMISSIONS, key, POSSESSOR_ALL) {
                 -1 => Err(std::io::Error::last_os_error()),
                 _ => Ok(()),
@@ -151,7 +163,8 @@ fn a_cover_shows_other_bytes_inside_only_and_cannot_be_written() {
     std::os::unix::fs::symlink(".env", &link).unwrap();
     for path in [&file, &link] {
         let cage = cage(&["--cover", path.to_str().unwrap(), "virtual"]).unwrap();
-        let said = cage.sh(&format!("cat {0}; echo x >{0}; rm {0}; mv {0} {0}.old", file.display()));
+        let said =
+            cage.sh(&format!("cat {0}; echo x >{0}; rm {0}; mv {0} {0}.old", file.display()));
         assert_eq!(said.out, "virtual");
         assert_eq!(said.err.lines().count(), 3, "{}", said.err);
         assert_eq!(std::fs::read_to_string(&file).unwrap(), CANARY);
@@ -196,8 +209,13 @@ fn what_is_absent_cannot_be_read_entered_or_connected_to() {
         let path = state.to_str().unwrap();
         let socket = plain.place().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        std::fs::set_permissions(plain.place(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let cage = cage(&["--uid", uid, "--absent", path, "--absent", socket.to_str().unwrap()]).unwrap();
+        std::fs::set_permissions(
+            plain.place(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let cage =
+            cage(&["--uid", uid, "--absent", path, "--absent", socket.to_str().unwrap()]).unwrap();
         let said = cage.sh(&format!(
             "cat {path}/vault; ls {path}; cd {path}; chmod 755 {path}; touch {path}/x; umount {path}; \
              test -S {} && echo socket; grep -rl canary-3f9a {} 2>/dev/null",
@@ -224,6 +242,8 @@ fn a_state_folder_that_was_replaced_stops_the_run() {
 #[test]
 fn a_nested_sandbox_still_works() {
     let Some(cage) = cage(&["--uid", "1000"]) else { return };
-    let said = cage.sh("unshare -Urpf --mount-proc sh -c 'echo $$ && mount -t tmpfs none /mnt && echo mounted'");
+    let said = cage.sh(
+        "unshare -Urpf --mount-proc sh -c 'echo $$ && mount -t tmpfs none /mnt && echo mounted'",
+    );
     assert_eq!(said.out, "1\nmounted\n", "{}", said.err);
 }

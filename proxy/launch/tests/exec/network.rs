@@ -6,7 +6,9 @@ const EAFNOSUPPORT: &str = "error 97";
 #[test]
 fn a_connection_anywhere_reaches_the_gate_with_the_destination_it_wanted() {
     let Some(cage) = cage(&[]) else { return };
-    for to in ["1.2.3.4:443", "198.18.200.7:80", "10.0.0.1:16801", "[2001:db8::1]:8443", "[fe80::1]:22"] {
+    for to in
+        ["1.2.3.4:443", "198.18.200.7:80", "10.0.0.1:16801", "[2001:db8::1]:8443", "[fe80::1]:22"]
+    {
         assert_eq!(cage.probe(&["connect", to]), format!("ok {to} peer {to}"));
     }
     assert_eq!(cage.log().len(), 5);
@@ -24,7 +26,15 @@ fn a_mapped_address_is_the_ipv4_address_it_stands_for() {
 #[test]
 fn the_intake_cannot_be_reached_by_its_own_name() {
     let Some(cage) = cage(&[]) else { return };
-    for name in ["127.0.0.1", "127.9.9.9", "0.0.0.0", "[::1]", "[::]", "[::ffff:127.0.0.1]", "[::ffff:0.0.0.0]"] {
+    for name in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "[::1]",
+        "[::]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:0.0.0.0]",
+    ] {
         assert_eq!(cage.probe(&["connect", &format!("{name}:16801")]), EPERM, "{name}");
     }
     assert_eq!(cage.log(), Vec::<String>::new());
@@ -42,7 +52,13 @@ fn what_listens_inside_is_reached_directly() {
 #[test]
 fn datagrams_other_than_questions_are_refused() {
     let Some(cage) = cage(&[]) else { return };
-    for to in ["8.8.8.8:443", "[2001:db8::8]:443", "[::ffff:8.8.8.8]:443", "198.18.0.7:443", "224.0.0.251:5353"] {
+    for to in [
+        "8.8.8.8:443",
+        "[2001:db8::8]:443",
+        "[::ffff:8.8.8.8]:443",
+        "198.18.0.7:443",
+        "224.0.0.251:5353",
+    ] {
         assert_eq!(cage.probe(&["udp-send", to]), EPERM, "{to}");
         assert_eq!(cage.probe(&["udp-connect", to]), EPERM, "{to}");
     }
@@ -61,7 +77,8 @@ fn a_question_to_any_server_is_answered_by_the_responder_in_that_servers_name() 
 #[test]
 fn the_c_library_asks_the_responder_and_nobody_else() {
     let Some(cage) = cage(&[]) else { return };
-    let said = cage.sh("getent ahostsv4 some.name.test; cat /etc/resolv.conf; grep ^hosts /etc/nsswitch.conf");
+    let said = cage
+        .sh("getent ahostsv4 some.name.test; cat /etc/resolv.conf; grep ^hosts /etc/nsswitch.conf");
     assert!(said.out.starts_with("198.18.0.7"), "{}", said.out);
     assert!(said.out.contains("nameserver 127.0.0.1\noptions ndots:1\n"), "{}", said.out);
     assert!(said.out.ends_with("hosts: files dns\n"), "{}", said.out);
@@ -88,7 +105,9 @@ fn sockets_that_are_neither_tcp_nor_udp_are_refused() {
     assert_eq!(cage.probe(&["socketpair", "40"]), EAFNOSUPPORT);
     // Ping sockets: by the group range of a new namespace, and by the kernel program where that is opened.
     assert!(cage.probe(&["socket", "2", dgram, "1"]).starts_with("error"));
-    for (family, kind) in [("1", stream), ("2", stream), ("2", dgram), ("10", stream), ("10", dgram), ("16", raw)] {
+    for (family, kind) in
+        [("1", stream), ("2", stream), ("2", dgram), ("10", stream), ("10", dgram), ("16", raw)]
+    {
         assert!(cage.probe(&["socket", family, kind, "0"]).starts_with("ok"), "{family} {kind}");
     }
 }
@@ -104,7 +123,8 @@ fn outside_the_same_sockets_open() {
 #[test]
 fn the_only_interface_is_loopback() {
     let Some(cage) = cage(&[]) else { return };
-    let said = cage.sh("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; cat /proc/net/route | wc -l");
+    let said =
+        cage.sh("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; cat /proc/net/route | wc -l");
     assert_eq!(said.out, "lo\n1\n");
 }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::cage::{cage, probe_outside};
 
-const STEERING: &[&str] = &["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"];
+const STEERING: &[&str] =
+    &["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"];
 
 #[test]
 fn files_that_steer_the_kernel_cannot_be_written() {
@@ -38,17 +39,33 @@ fn file_systems_of_the_kernel_are_absent() {
 fn devices_are_the_harmless_ones_only() {
     let Some(cage) = cage(&[]) else { return };
     let said = cage.sh("ls /dev | tr '\\n' ' '; ls /dev/pts; echo x >/dev/null && head -c4 /dev/zero | wc -c; touch /dev/shm/x");
-    assert_eq!(said.out, "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero ptmx\n4\n", "{}", said.err);
-    assert!(!std::path::Path::new("/dev/shm/x").exists());
+    assert_eq!(
+        said.out, "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero ptmx\n4\n",
+        "{}",
+        said.err
+    );
+    assert!(!Path::new("/dev/shm/x").exists());
 }
 
 #[test]
 fn system_folders_are_read_only() {
     let Some(cage) = cage(&[]) else { return };
-    for folder in ["/usr", "/usr/bin", "/bin", "/sbin", "/lib", "/etc", "/etc/cron.d", "/boot", "/opt", "/var/lib", "/var/spool"] {
+    for folder in [
+        "/usr",
+        "/usr/bin",
+        "/bin",
+        "/sbin",
+        "/lib",
+        "/etc",
+        "/etc/cron.d",
+        "/boot",
+        "/opt",
+        "/var/lib",
+        "/var/spool",
+    ] {
         let said = cage.sh(&format!("touch {folder}/tollgate-test && echo wrote; true"));
         assert_eq!(said.out, "", "{folder}");
-        assert!(!std::path::Path::new(folder).join("tollgate-test").exists());
+        assert!(!Path::new(folder).join("tollgate-test").exists());
     }
 }
 
@@ -68,9 +85,14 @@ fn home_the_working_folder_and_tmp_stay_writable() {
 #[test]
 fn what_write_names_stays_writable() {
     let project = tempfile::tempdir_in("/var/lib");
-    let Some(cage) = cage(&["--write", project.as_ref().map_or("/", |dir| dir.path().to_str().unwrap())]) else { return };
+    let Some(cage) =
+        cage(&["--write", project.as_ref().map_or("/", |dir| dir.path().to_str().unwrap())])
+    else {
+        return;
+    };
     let path = project.unwrap();
-    let said = cage.sh(&format!("touch {}/x && echo wrote; touch /var/lib/tollgate-y", path.path().display()));
+    let said = cage
+        .sh(&format!("touch {}/x && echo wrote; touch /var/lib/tollgate-y", path.path().display()));
     assert_eq!(said.out, "wrote\n", "{}", said.err);
     assert!(said.err.contains("Read-only"), "{}", said.err);
 }

@@ -28,7 +28,9 @@ struct Screen {
 
 impl Screen {
     fn open() -> Self {
-        let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        let master =
+            rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+                .unwrap();
         rustix::pty::unlockpt(&master).unwrap();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
@@ -89,7 +91,10 @@ impl Screen {
     }
 
     fn is_raw(&self) -> bool {
-        !rustix::termios::tcgetattr(&self.terminal).unwrap().local_modes.contains(LocalModes::ICANON)
+        !rustix::termios::tcgetattr(&self.terminal)
+            .unwrap()
+            .local_modes
+            .contains(LocalModes::ICANON)
     }
 }
 
@@ -101,7 +106,10 @@ fn code(child: &mut Child) -> Option<i32> {
 fn shell(cage: &Cage, script: &str) -> (Screen, Child, String) {
     let mut screen = Screen::open();
     let mut bash = Command::new("bash");
-    bash.args(["--norc", "--noprofile", "-i"]).env("PS1", "$ ").env("TERM", "dumb").current_dir("/tmp");
+    bash.args(["--norc", "--noprofile", "-i"])
+        .env("PS1", "$ ")
+        .env("TERM", "dumb")
+        .current_dir("/tmp");
     bash.env("HISTFILE", "/dev/null");
     let child = screen.all_streams(&mut bash);
     screen.wait_for("$ ");
@@ -111,11 +119,19 @@ fn shell(cage: &Cage, script: &str) -> (Screen, Child, String) {
     (screen, child, line)
 }
 
+/// What is typed before the shell has the terminal again would be the command's.
+fn leave(screen: &mut Screen, bash: &mut Child) {
+    screen.wait_for("$ ");
+    screen.type_in("exit\n");
+    bash.wait().unwrap();
+}
+
 #[test]
 fn the_command_has_a_terminal_of_its_own_that_it_controls() {
     let Some(cage) = cage(&[]) else { return };
     let mut screen = Screen::open();
-    let outside = rustix::termios::ttyname(&screen.terminal, Vec::new()).unwrap().into_string().unwrap();
+    let outside =
+        rustix::termios::ttyname(&screen.terminal, Vec::new()).unwrap().into_string().unwrap();
     let script = "tty; test -t 0 && test -t 1 && test -t 2 && echo three; echo seen >/dev/tty; ls /dev/pts | tr '\\n' ' '";
     let mut child = screen.all_streams(&mut cage.command(&["sh", "-c", script]));
     screen.wait_for("/dev/pts/0");
@@ -144,7 +160,8 @@ fn control_c_reaches_the_command_through_its_terminal() {
 fn a_command_killed_by_control_c_ends_with_130() {
     let Some(cage) = cage(&[]) else { return };
     let mut screen = Screen::open();
-    let mut child = screen.all_streams(&mut cage.command(&["sh", "-c", "echo ready; exec sleep 1000"]));
+    let mut child =
+        screen.all_streams(&mut cage.command(&["sh", "-c", "echo ready; exec sleep 1000"]));
     screen.wait_for("ready");
     screen.type_in("\x03");
     assert_eq!(code(&mut child), Some(130));
@@ -155,7 +172,8 @@ fn the_size_of_the_window_is_the_commands_too() {
     let Some(cage) = cage(&[]) else { return };
     let mut screen = Screen::open();
     screen.resize(31, 101);
-    let script = "stty size; trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
+    let script =
+        "stty size; trap 'stty size; exit 0' WINCH; echo ready; while :; do sleep 0.05; done";
     let mut child = screen.all_streams(&mut cage.command(&["sh", "-c", script]));
     screen.wait_for("31 101");
     screen.wait_for("ready");
@@ -167,22 +185,25 @@ fn the_size_of_the_window_is_the_commands_too() {
 #[test]
 fn control_z_stops_the_job_and_fg_continues_it() {
     let Some(cage) = cage(&[]) else { return };
-    let (mut screen, mut bash, line) = shell(&cage, "echo rea''dy; read word; echo got-$word; exit 4");
+    let (mut screen, mut bash, line) =
+        shell(&cage, "echo rea''dy; read word; echo got-$word; exit 4");
     screen.type_in(&format!("{line}\n"));
     screen.wait_for("ready");
     screen.type_in("\x1a");
     screen.wait_for("Stopped");
+    screen.wait_for("$ ");
     // The shell edits lines again: what is typed is echoed and run.
     screen.type_in("echo in-the''-shell\n");
     screen.wait_for("in-the-shell");
+    screen.wait_for("$ ");
     screen.type_in("fg\n");
     screen.wait_for("script");
     screen.type_in("word\n");
     screen.wait_for("got-word");
+    screen.wait_for("$ ");
     screen.type_in("echo code-$?\n");
-    screen.wait_for("code-4");
-    screen.type_in("exit\n");
-    bash.wait().unwrap();
+    screen.wait_for("code-4\r\n");
+    leave(&mut screen, &mut bash);
 }
 
 #[test]
@@ -191,11 +212,12 @@ fn a_job_in_the_background_stops_when_it_reads_and_goes_on_in_the_foreground() {
     let (mut screen, mut bash, line) = shell(&cage, "echo rea''dy; read word; echo got-$word");
     screen.type_in(&format!("{line} &\n"));
     screen.wait_for("ready");
-    screen.type_in("\n");
     let deadline = Instant::now() + PATIENCE;
     loop {
         screen.type_in("jobs; echo lis''ted\n");
-        if screen.wait_for("listed").contains("Stopped") {
+        let stopped = screen.wait_for("listed").contains("Stopped");
+        screen.wait_for("$ ");
+        if stopped {
             break;
         }
         assert!(Instant::now() < deadline, "the job never stopped");
@@ -204,8 +226,7 @@ fn a_job_in_the_background_stops_when_it_reads_and_goes_on_in_the_foreground() {
     screen.wait_for("script");
     screen.type_in("word\n");
     screen.wait_for("got-word");
-    screen.type_in("exit\n");
-    bash.wait().unwrap();
+    leave(&mut screen, &mut bash);
 }
 
 #[test]
@@ -217,27 +238,30 @@ fn in_a_pipeline_the_keyboard_is_left_to_who_wants_it() {
     screen.wait_for("from-the-cage");
     screen.type_in("q\n");
     screen.wait_for("key-q");
-    screen.type_in("exit\n");
-    bash.wait().unwrap();
+    leave(&mut screen, &mut bash);
 }
 
 #[test]
 fn in_a_pipeline_the_command_may_still_ask() {
     let Some(cage) = cage(&[]) else { return };
-    let (mut screen, mut bash, line) = shell(&cage, "echo na''me >/dev/tty; read name </dev/tty; echo hello $name");
+    let (mut screen, mut bash, line) =
+        shell(&cage, "echo na''me >/dev/tty; read name </dev/tty; echo hello $name");
     screen.type_in(&format!("{line} | cat\n"));
     screen.wait_for("name");
     screen.type_in("ann\n");
     screen.wait_for("hello ann");
-    screen.type_in("exit\n");
-    bash.wait().unwrap();
+    leave(&mut screen, &mut bash);
 }
 
 #[test]
 fn a_stream_that_is_no_terminal_stays_what_it_is() {
     let Some(cage) = cage(&[]) else { return };
     let screen = Screen::open();
-    let mut command = cage.command(&["sh", "-c", "test -t 0 && echo in; test -t 1 || echo out; test -t 2 && echo err"]);
+    let mut command = cage.command(&[
+        "sh",
+        "-c",
+        "test -t 0 && echo in; test -t 1 || echo out; test -t 2 && echo err",
+    ]);
     let child = screen.start(command.stdin(screen.stream()).stdout(Stdio::piped()));
     let output = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "in\nout\nerr\n");
@@ -247,7 +271,8 @@ fn a_stream_that_is_no_terminal_stays_what_it_is() {
 fn all_that_was_written_before_the_end_is_shown() {
     let Some(cage) = cage(&[]) else { return };
     let mut screen = Screen::open();
-    let mut child = screen.all_streams(&mut cage.command(&["sh", "-c", "seq 1 20000; echo the-end"]));
+    let mut child =
+        screen.all_streams(&mut cage.command(&["sh", "-c", "seq 1 20000; echo the-end"]));
     let shown = screen.wait_for("the-end");
     assert_eq!(shown.lines().count(), 20_001);
     assert_eq!(code(&mut child), Some(0));
@@ -260,8 +285,7 @@ fn nothing_can_be_typed_into_the_shell_that_follows() {
     let (mut screen, mut bash, line) = shell(&cage, &script);
     screen.type_in(&format!("{line}\n"));
     assert!(screen.wait_for("tried").contains("error 1"));
-    screen.type_in("exit\n");
-    bash.wait().unwrap();
+    leave(&mut screen, &mut bash);
     assert!(!screen.shown.contains('#'), "{}", screen.shown);
 }
 
@@ -269,7 +293,8 @@ fn nothing_can_be_typed_into_the_shell_that_follows() {
 fn a_terminal_of_another_is_out_of_reach() {
     let Some(cage) = cage(&[]) else { return };
     let other = Screen::open();
-    let path = rustix::termios::ttyname(&other.terminal, Vec::new()).unwrap().into_string().unwrap();
+    let path =
+        rustix::termios::ttyname(&other.terminal, Vec::new()).unwrap().into_string().unwrap();
     let number = path.rsplit('/').next().unwrap().to_owned();
     // Private: the numbers inside are not those outside, and there is no terminal inside without one of its own.
     assert_eq!(cage.sh(&format!("echo typed >/dev/pts/{number}")).code, 2);
