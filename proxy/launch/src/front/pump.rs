@@ -171,7 +171,8 @@ mod tests {
         let mut all = Vec::new();
         let mut room = [0; 4096];
         while !pump.is_done() {
-            all.extend_from_slice(&room[..rustix::io::read(&sink, &mut room).unwrap_or(0)]);
+            let read = rustix::io::read(&sink, &mut room).unwrap_or(0);
+            all.extend_from_slice(&room[..read]);
             pump.step();
         }
         while let Ok(read @ 1..) = rustix::io::read(&sink, &mut room) {
