@@ -112,8 +112,7 @@ impl StateFolder {
     /// within this process, for as long as this value lives.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        // The dot makes it the folder also for whoever opens without following links.
-        PathBuf::from(format!("/proc/self/fd/{}/.", self.fd.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
 
     /// Where it lay when it was opened, for people.
