@@ -102,9 +102,10 @@ pub(crate) fn answer(input: &[u8]) {
     let (dialect, target) = operation(*first);
     let media = if first & 0x80 == 0 { "text/event-stream" } else { "application/json" };
     let hear = |size: usize| -> Option<Vec<Heard>> {
-        let head = Response::builder().header("content-type", media).body(()).ok()?.into_parts().0;
+        let response = Response::builder().header("content-type", media).body(()).ok()?;
         let endpoint = dialect.endpoint(&Method::POST, &target.parse().ok()?);
-        let mut decoder = dialect.answer(&endpoint, &AnswerTerms::default(), &head).ok()?;
+        let mut decoder =
+            dialect.answer(&endpoint, &AnswerTerms::default(), &response.into_parts().0).ok()?;
         let mut heard = Vec::new();
         for piece in body.chunks(size) {
             heard.extend(decoder.push(piece).ok()?);

@@ -59,6 +59,13 @@ fn json_inside_a_string_is_read_one_level_deeper() {
 }
 
 #[test]
+fn escapes_of_the_inner_json_hide_nothing_either() {
+    let hidden = secret().replace("ghp", r"\u0067\u0068p");
+    let body = serde_json::json!({ "arguments": format!(r#"{{"k":"{hidden}"}}"#) }).to_string();
+    assert_eq!(redacted(&body), r#"{"arguments":"{\"k\":\"[github_token]\"}"}"#);
+}
+
+#[test]
 fn a_secret_as_a_key_is_found_and_cannot_be_replaced() {
     let scanned = scan(&format!(r#"{{"{}":1}}"#, secret()));
     assert_eq!(count(&scanned), 1);

@@ -180,7 +180,8 @@ fn other_types_from_elsewhere_are_counted_and_not_read() {
 #[test]
 fn a_line_without_end_is_heard_in_bounded_pieces_of_whole_characters() {
     let golden = answer("plain__packument.json");
-    let body = "é".repeat(40_000);
+    // An odd byte first, so that no bound falls between two characters.
+    let body = format!("x{}", "é".repeat(40_000));
     let heard = golden.hear(body.as_bytes()).unwrap();
     assert!(heard.len() >= 5 && heard.iter().all(|event| event.bytes.len() <= 16 << 10));
     let text: String = heard
