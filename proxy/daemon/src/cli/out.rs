@@ -1,7 +1,7 @@
 //! What the commands print: text that cannot steer a terminal, colour only where it is wanted, and
 //! a reader that has gone counts as done.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -72,8 +72,7 @@ impl Line {
         let mut line = String::new();
         for (paint, text) in &self.0 {
             if colour && *paint != Paint::Plain {
-                // Writing to a `String` does not fail.
-                drop(write!(line, "\u{1b}[{}m{text}\u{1b}[0m", paint.code()));
+                line.push_str(&format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()));
             } else {
                 line.push_str(text);
             }
@@ -88,7 +87,7 @@ pub(crate) fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || unseen(c) {
-            drop(write!(shown, "\\u{{{:x}}}", u32::from(c)));
+            shown.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
         } else {
             shown.push(c);
         }
@@ -168,7 +167,7 @@ fn plain_json(text: &str) -> String {
     for c in text.chars() {
         if c.is_control() || unseen(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                drop(write!(plain, "\\u{unit:04x}"));
+                plain.push_str(&format!("\\u{unit:04x}"));
             }
         } else {
             plain.push(c);

@@ -44,7 +44,11 @@ pub(super) fn state(common: &Common) -> Item {
 pub(super) fn disk(common: &Common) -> Item {
     const NAME: &str = "disk";
     let Ok(path) = common.path() else {
-        return Item::failure(NAME, "unknown: there is no state folder", "tollgate check --state DIR");
+        return Item::failure(
+            NAME,
+            "unknown: there is no state folder",
+            "tollgate check --state DIR",
+        );
     };
     // Before the first run the folder is not there: the room is that of the one above.
     let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -75,7 +79,9 @@ pub(super) fn clock(common: &Common) -> Item {
     let now = Clock::system().now();
     let newest = match newest(common) {
         Ok(newest) => newest,
-        Err(error) => return Item::failure("clock", format!("the ledger: {error}"), "tollgate audit verify"),
+        Err(error) => {
+            return Item::failure("clock", format!("the ledger: {error}"), "tollgate audit verify");
+        }
     };
     judge_clock(now, installed(), newest)
 }
