@@ -79,3 +79,27 @@ impl Chain {
         Ok(Chain { edge: Edge::read(cursor)?, last: Hash(cursor.array()?), time: cursor.u64()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Body, Draft, Kind, Who};
+
+    #[test]
+    fn only_the_next_entry_is_taken() {
+        let entry = |seq, prev, time| {
+            let body = Body::of(&()).unwrap();
+            let draft = Draft { kind: Kind::Run, who: Who::default(), body, commitment: None };
+            Entry::seal(draft, seq, prev, time, &mut Vec::new())
+        };
+        let mut chain = Chain::empty();
+        let first = entry(0, Hash::ZERO, 10);
+        assert_eq!(chain.check(&first), Ok(()));
+        chain.push(&first);
+        assert_eq!(chain.check(&entry(1, first.hash, 10)), Ok(()));
+        assert!(chain.check(&entry(2, first.hash, 10)).is_err(), "a gap");
+        assert!(chain.check(&entry(0, first.hash, 10)).is_err(), "a repetition");
+        assert!(chain.check(&entry(1, Hash::ZERO, 10)).is_err(), "another predecessor");
+        assert!(chain.check(&entry(1, first.hash, 9)).is_err(), "time runs backwards");
+    }
+}

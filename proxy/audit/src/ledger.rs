@@ -52,7 +52,8 @@ pub struct Status {
 impl Ledger {
     /// Enters `draft`. `ack` is called once the entry is durable, or with the reason why it is
     /// not; on the writer's thread, or here if it is refused at once. It must be quick: everybody
-    /// waits for it.
+    /// waits for it. If a view or an acknowledgement panics, others of the same batch may be
+    /// dropped without a call: take that for a failure.
     pub fn append(
         &self,
         draft: Draft,
@@ -113,8 +114,11 @@ impl Ledger {
     pub fn close(&self) {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The writer's own panics are caught and reported by `poisoned`.
-        drop(writer.map(JoinHandle::join));
+        // An acknowledgement may drop the last handle: the writer does not wait for itself. Its own
+        // panics are caught and reported by `poisoned`.
+        let here = std::thread::current().id();
+        let other = writer.filter(|writer| writer.thread().id() != here);
+        drop(other.map(JoinHandle::join));
     }
 }
 

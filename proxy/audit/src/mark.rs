@@ -74,7 +74,7 @@ pub(crate) fn read(path: &Path, keys: &Keys) -> io::Result<Read> {
 }
 
 fn aad(number: usize) -> Vec<u8> {
-    [DOMAIN, &number.to_be_bytes()].concat()
+    [DOMAIN, &(number as u64).to_be_bytes()].concat()
 }
 
 fn open_slot(keys: &Keys, number: usize, slot: &[u8]) -> Result<Slot, Malformed> {

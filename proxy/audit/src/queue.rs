@@ -229,3 +229,42 @@ impl Queue {
         self.durable.store(entries, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state(came: Instant, urgency: Urgency, announced: usize) -> State {
+        let mut state = State { announced, ..State::default() };
+        match urgency {
+            Urgency::Commit => state.commit = Some(came),
+            Urgency::Ride => state.ride = Some(came),
+        }
+        state
+    }
+
+    #[test]
+    fn a_lone_decision_is_due_at_once_and_one_of_many_after_the_spacing() {
+        let came = Instant::now();
+        assert_eq!(state(came, Urgency::Commit, 0).due(), Some(came));
+        assert_eq!(state(came, Urgency::Commit, 1).due(), Some(came + SPACING));
+    }
+
+    #[test]
+    fn what_rides_is_due_after_its_ride_whatever_is_on_the_way() {
+        let came = Instant::now();
+        assert_eq!(state(came, Urgency::Ride, 0).due(), Some(came + RIDE));
+        assert_eq!(state(came, Urgency::Ride, 9).due(), Some(came + RIDE));
+        let mut both = state(came, Urgency::Ride, 9);
+        let late = came + RIDE.saturating_sub(SPACING / 2);
+        both.commit = Some(late);
+        assert_eq!(both.due(), Some(came + RIDE));
+        both.closing = true;
+        assert!(both.due().is_some_and(|due| due <= late));
+    }
+
+    #[test]
+    fn nothing_is_due_while_nothing_waits() {
+        assert_eq!(State { announced: 3, ..State::default() }.due(), None);
+    }
+}

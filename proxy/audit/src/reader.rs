@@ -162,6 +162,12 @@ impl Place {
     fn refill(&mut self) -> io::Result<()> {
         self.at += self.used as u64;
         self.used = 0;
+        self.bytes.clear();
+        // Whoever follows looks often and mostly finds nothing.
+        let mut length = [0; 4];
+        if self.file.read_at(&mut length, self.at)? < length.len() || length == [0; 4] {
+            return Ok(());
+        }
         self.bytes.resize(CHUNK, 0);
         let mut filled = 0;
         while let Some(room) = self.bytes.get_mut(filled..).filter(|room| !room.is_empty()) {

@@ -1,15 +1,18 @@
 //! Start-up: from the newest snapshot that the ledger vouches for to the last whole entry.
 
-use std::io;
+use std::io::{self, Read};
 
 use crate::chain::{Chain, Point};
 use crate::disk::{Folder, numbered};
 use crate::mark::Slot;
 use crate::options::View;
 use crate::seal::Keys;
-use crate::segment::{ENDING, HEADER, Header, Tail, Torn, walk};
-use crate::snapshot;
+use crate::segment::{ENDING, HEADER, Header, LogId, Tail, Torn, walk};
+use crate::snapshot::{self, Named};
 use crate::wire::Malformed;
+
+/// As much of a segment as its header and the entry that names a snapshot take, with room to spare.
+const BEGINNING: u64 = 4096;
 
 /// A segment's file, read whole.
 pub(crate) struct Loaded {
@@ -76,19 +79,24 @@ impl Sources<'_> {
             if !segments.contains(number) {
                 continue;
             }
-            let Ok(loaded) = load(self.ledger, self.keys, *number)? else { continue };
-            let Ok(frame) = loaded.header.frame(loaded.bytes.get(HEADER..).unwrap_or_default())
-            else {
-                continue;
-            };
-            let Some(named) = snapshot::named(&frame.entry) else { continue };
-            let read = snapshot::read(self.snapshots, self.keys, &loaded.header.log, &named);
+            let Some((log, named)) = self.named(*number)? else { continue };
+            let read = snapshot::read(self.snapshots, self.keys, &log, &named);
             let Ok((chain, bytes)) = read else { continue };
             if chain.size() == *number && view.restore(&bytes).is_ok() {
                 return Ok(chain);
             }
         }
         Ok(Chain::empty())
+    }
+
+    /// The snapshot that the first entry of the segment `number` names.
+    fn named(&self, number: u64) -> io::Result<Option<(LogId, Named)>> {
+        let mut bytes = Vec::new();
+        self.ledger.read(&numbered(number, ENDING))?.take(BEGINNING).read_to_end(&mut bytes)?;
+        Ok(Header::open(self.keys, &bytes).ok().and_then(|header| {
+            let frame = header.frame(bytes.get(HEADER..)?).ok()?;
+            Some((header.log, snapshot::named(&frame.entry)?))
+        }))
     }
 
     /// Replays everything from the newest usable snapshot, and holds it against the mark.

@@ -49,7 +49,8 @@ pub(crate) fn write(
     folder.put(&numbered(chain.size(), ENDING), &bytes)?;
     let numbers = folder.numbered(ENDING)?;
     for old in numbers.iter().rev().skip(KEPT) {
-        folder.remove(&numbered(*old, ENDING))?;
+        // One that stays is only in the way; the next end of a segment tries again.
+        drop(folder.remove(&numbered(*old, ENDING)));
     }
     let named = Named { digest: Hash::of(&bytes), point: chain.point() };
     let body = Body::of(&named).map_err(io::Error::other)?;
@@ -89,4 +90,31 @@ pub(crate) fn read(
         return Err(io::Error::other(Malformed("it stands for another point of the ledger")));
     }
     Ok((chain, view))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::seal::MasterKey;
+
+    #[test]
+    fn only_the_snapshot_that_the_entry_names_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Folder::open(folder.path()).unwrap();
+        let keys = Keys::of(&MasterKey::new([1; 32]));
+        let random: Random = Arc::new(|bytes| getrandom::fill(bytes).map_err(io::Error::other));
+        let (log, chain) = ([2; 16], Chain::empty());
+        let write = |view: &[u8]| {
+            let draft = write(&folder, (&keys, &random), (&log, &chain), view).unwrap();
+            draft.body.read::<Named>().unwrap()
+        };
+        let older = write(b"budget spent");
+        assert_eq!(read(&folder, &keys, &log, &older).unwrap().1, b"budget spent");
+        let newer = write(b"budget unspent");
+        assert!(read(&folder, &keys, &log, &older).is_err());
+        assert_eq!(read(&folder, &keys, &log, &newer).unwrap().1, b"budget unspent");
+        assert!(read(&folder, &keys, &[3; 16], &newer).is_err());
+    }
 }

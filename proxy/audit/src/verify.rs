@@ -2,6 +2,7 @@
 //! place and unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -84,7 +85,7 @@ pub fn verify(state: &Path, mark: Option<&Path>, master: &MasterKey) -> Result<R
     let keys = Keys::of(master);
     let path = mark.map_or_else(|| state.join(crate::MARK), Path::to_owned);
     // Before the entries: a gate that writes moves on meanwhile.
-    let mark = mark::read(&path, &keys).map_err(OpenError::io("read", &path))?;
+    let mark = settled(&path, &keys).map_err(OpenError::io("read", &path))?;
     let ledger = Folder::open(&state.join(crate::LEDGER)).map_err(OpenError::io("open", state))?;
     let checkpoints = Checkpoints::read(state)?;
     let mut verification = Verification::new(keys, ledger, state);
@@ -95,6 +96,18 @@ pub fn verify(state: &Path, mark: Option<&Path>, master: &MasterKey) -> Result<R
     verification.checkpoints(&checkpoints);
     verification.snapshots()?;
     Ok(verification.end())
+}
+
+/// Reads the mark. A gate may be writing a slot just then, so one that cannot be read is read again.
+fn settled(path: &Path, keys: &Keys) -> io::Result<mark::Read> {
+    let mut read = mark::read(path, keys)?;
+    for _ in 0..8 {
+        if read.unreadable == 0 {
+            break;
+        }
+        read = mark::read(path, keys)?;
+    }
+    Ok(read)
 }
 
 /// The signed checkpoints, by size.
@@ -114,7 +127,7 @@ impl Checkpoints {
                     texts.insert(size, String::from_utf8(bytes).ok());
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(OpenError::io("open", &path)(error)),
         }
         Ok(Checkpoints { texts })
@@ -321,7 +334,7 @@ impl Verification {
         let path = self.state.join(crate::SNAPSHOTS);
         let folder = match Folder::open(&path) {
             Ok(folder) => folder,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(OpenError::io("open", &path)(error)),
         };
         let there = folder.numbered(snapshot::ENDING).map_err(OpenError::io("read", &path))?;
@@ -334,7 +347,7 @@ impl Verification {
                 match snapshot::read(&folder, &self.keys, &log, &named) {
                     Ok(_) => self.report.snapshots += 1,
                     // A gate that writes removes snapshots that are no longer of use.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => self.fault(None, Some(seq), format!("its snapshot: {error}")),
                 }
             }

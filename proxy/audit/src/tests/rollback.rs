@@ -181,3 +181,43 @@ fn a_changed_checkpoint_is_a_fault() {
     std::fs::write(&path, text).unwrap();
     bench.valid();
 }
+
+#[test]
+fn another_future_of_the_same_ledger_is_not_taken_for_this_one() {
+    let bench = Bench::new();
+    let ledger = bench.ready();
+    fill(&ledger, 5);
+    ledger.close();
+    let path = bench.segments()[0].clone();
+    let (common, mark) = (path.with_extension("copy"), bench.state().join("checkpoint"));
+    std::fs::copy(&path, &common).unwrap();
+    let old_mark = std::fs::read(&mark).unwrap();
+    let ledger = bench.ready();
+    ledger.append_wait(draft(Kind::Kill, "this one")).unwrap();
+    ledger.close();
+    let this_mark = std::fs::read(&mark).unwrap();
+    std::fs::rename(common, &path).unwrap();
+    std::fs::write(&mark, old_mark).unwrap();
+    let ledger = bench.ready();
+    fill(&ledger, 3);
+    ledger.close();
+    std::fs::write(&mark, this_mark).unwrap();
+    // A checkpoint of the other future would show it too; the mark alone must.
+    std::fs::remove_dir_all(bench.state().join("checkpoints")).unwrap();
+    refused(&bench, "it is longer, and without the kill");
+}
+
+#[test]
+fn a_mark_that_lags_behind_whole_segments_still_fits() {
+    let bench = Bench::new();
+    let ledger = bench.ready();
+    fill(&ledger, 5);
+    ledger.close();
+    let mark = std::fs::read(bench.state().join("checkpoint")).unwrap();
+    let ledger = bench.ready();
+    fill(&ledger, 150);
+    ledger.close();
+    std::fs::write(bench.state().join("checkpoint"), mark).unwrap();
+    bench.valid();
+    bench.ready();
+}
