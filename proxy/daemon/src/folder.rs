@@ -113,12 +113,9 @@ impl StateFolder {
 
     /// A path to this very folder, whatever was renamed since: for what opens by path. It holds
     /// within this process, for as long as this value lives.
-    ///
-    /// The last part is a dot, because the part before it is a link of the kernel's, which whoever
-    /// does not follow links would refuse.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/.", self.fd.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
     }
 
     /// Where it lay when it was opened, for people.
