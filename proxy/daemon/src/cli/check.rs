@@ -85,7 +85,7 @@ pub(crate) fn run(args: &CheckArgs, out: &mut Out) -> Ended {
         kernel::programs(),
         place::state(&args.common),
         place::disk(&args.common),
-        place::clock(&args.common),
+        place::clock(&args.common, out.is_terminal() && !args.common.json),
         place::authorities(),
     ];
     let worst = items.iter().map(|item| item.level).max().unwrap_or(Level::Failure);

@@ -182,6 +182,10 @@ impl Page<'_> {
         self.unlinked.is_none_or(|at| at > self.entry.seq)
     }
 
+    fn forwarded(&self) -> bool {
+        matches!(self.decided.decision.outcome, Conclusion::Forward { .. })
+    }
+
     fn show(&self, json: bool, out: &mut Out) -> Ended {
         if json {
             out.json(&Document {
@@ -239,6 +243,9 @@ impl Page<'_> {
             decide::policy::Mode::Enforce => "enforce",
         };
         field(out, "policy", format!("{} ({mode})", decided.policy))?;
+        if !self.forwarded() {
+            return Ok(());
+        }
         if let Some(credential) = &decided.credential {
             field(out, "credential", format!("{credential}, put in by the gate"))?;
         }
@@ -256,15 +263,11 @@ impl Page<'_> {
     }
 
     fn money(&self, out: &mut Out) -> Result<(), Failure> {
-        match self.decided.case.budget.get() {
-            Ok(Reservation::Granted { worst, .. }) => field(out, "set aside", worst)?,
-            Ok(
-                Reservation::NotNeeded
-                | Reservation::Refused { .. }
-                | Reservation::Unpriced { .. }
-                | Reservation::Unbounded { .. },
-            )
-            | Err(_) => {}
+        // What a refused request would have cost at worst was given back.
+        if let Ok(Reservation::Granted { worst, .. }) = self.decided.case.budget.get()
+            && self.forwarded()
+        {
+            field(out, "set aside", worst)?;
         }
         let Some(outcome) = self.outcome else { return Ok(()) };
         if let Some(cost) = outcome.cost {
@@ -288,9 +291,8 @@ impl Page<'_> {
     }
 
     fn end(&self, out: &mut Out) -> Result<(), Failure> {
-        let forwarded = matches!(self.decided.decision.outcome, Conclusion::Forward { .. });
         let Some(outcome) = self.outcome else {
-            if forwarded {
+            if self.forwarded() {
                 field(out, "answer", "none recorded: still open, or lost when the gate ended")?;
             }
             return Ok(());
@@ -352,7 +354,7 @@ fn facts(case: &Case, out: &mut Out) -> Result<(), Failure> {
     let facts = serde_json::to_value(case).map_err(Failure::could_not)?;
     let Value::Object(facts) = facts else { return Ok(()) };
     for (name, value) in
-        facts.iter().filter(|(name, _)| !["id", "received"].contains(&name.as_str()))
+        facts.iter().filter(|(name, _)| !["id", "received", "budget"].contains(&name.as_str()))
     {
         let said = match (value.get("fact"), value.get("missing")) {
             (Some(fact), _) => brief(fact),
@@ -383,7 +385,11 @@ fn brief(value: &Value) -> String {
                     format!("{name}={}", brief(value))
                 }
             };
-            fields.iter().map(field).collect::<Vec<_>>().join(" ")
+            // What is not there is not worth a word among what is.
+            let there = |(_, value): &(&String, &Value)| {
+                !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty())
+            };
+            fields.iter().filter(there).map(field).collect::<Vec<_>>().join(" ")
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::common::Common;
 use super::failure::{Ended, Exit};
-use super::out::{Line, Out, Paint, counted, grouped};
+use super::out::{Line, Out, Paint, counted, grouped, harmless};
 use super::when::{self, Window};
 use crate::clock::Clock;
 use crate::ledger_view::{Said, time};
@@ -243,7 +243,7 @@ pub(crate) fn run(args: &SpendArgs, out: &mut Out) -> Ended {
         out.line(&Line::of(format!("nothing was spent {since}")))?;
         return Ok(Exit::Done);
     }
-    let width = rows.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(5) + 3;
+    let width = rows.keys().map(|name| harmless(name).chars().count()).max().unwrap_or(0).max(5) + 3;
     for (name, sum) in &rows {
         out.line(&row(Paint::Plain, width, name, sum))?;
     }

@@ -188,7 +188,7 @@ impl Item {
                 (Became::Started, format!("{} under {}", run.command, run.policy_id))
             }
             RunEvent::Ended => {
-                let exit = run.exit.map_or_else(String::new, |exit| format!(" with {exit}"));
+                let exit = run.exit.map_or_else(String::new, |exit| format!(" exited with {exit}"));
                 (Became::Ended, format!("{}{exit}", run.command))
             }
         };
@@ -231,12 +231,13 @@ impl Item {
             .paint(Paint::Dim, when::shown(self.at, terminal))
             .text("  ")
             .column(self.became.paint(), 11, self.became.word())
-            .column(Paint::Plain, 16, text(&self.agent))
-            .text(" ")
-            .text(text(&self.what));
+            .column(Paint::Plain, 16, text(&self.agent));
+        if let Some(what) = &self.what {
+            line = line.text(" ").text(what);
+        }
         if let Some(rule) = &self.rule {
             let name = rule.rsplit_once('/').map_or(rule.as_str(), |(_, name)| name);
-            line = line.text("  ").paint(self.became.paint(), name);
+            line = line.text(if self.what.is_some() { "  " } else { " " }).paint(self.became.paint(), name);
         }
         if let Some(reason) = &self.reason {
             line = line.text(if self.rule.is_some() { ": " } else { "  " }).text(reason);
