@@ -39,7 +39,9 @@ pub enum FolderError {
     #[error(transparent)]
     Unsafe(#[from] LaunchError),
     /// It is not clear where state would lie.
-    #[error("neither XDG_STATE_HOME nor HOME is an absolute path: say where state lies, `--state DIR`")]
+    #[error(
+        "neither XDG_STATE_HOME nor HOME is an absolute path: say where state lies, `--state DIR`"
+    )]
     NoHome,
     /// The system refused something.
     #[error("cannot open {}: {source}", at.display())]
@@ -70,7 +72,8 @@ impl StateFolder {
     ///
     /// It is not there and not to be made, or it is not safe.
     pub fn open(path: &Path, make: Make, outside: Option<&Path>) -> Result<Self, FolderError> {
-        let missing = || path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        let missing =
+            || path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
         if make == Make::Never && missing() {
             return Err(FolderError::Absent(path.to_owned()));
         }
@@ -128,7 +131,11 @@ impl StateFolder {
     }
 }
 
-fn default_path(root: bool, state: Option<PathBuf>, home: Option<PathBuf>) -> Result<PathBuf, FolderError> {
+fn default_path(
+    root: bool,
+    state: Option<PathBuf>,
+    home: Option<PathBuf>,
+) -> Result<PathBuf, FolderError> {
     if root {
         return Ok(PathBuf::from(ROOT_STATE));
     }

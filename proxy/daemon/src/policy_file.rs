@@ -64,14 +64,17 @@ impl PolicyFile {
     /// It cannot be read, is not a file, is too long or is not text.
     pub fn read(path: &Path) -> Result<Self, PolicyFault> {
         let name = path.display().to_string();
-        let fault = |message: String| PolicyFault { file: name.clone(), at: None, path: None, message };
+        let fault =
+            |message: String| PolicyFault { file: name.clone(), at: None, path: None, message };
         let file = File::open(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
         let is_file = file.metadata().is_ok_and(|meta| meta.is_file());
         if !is_file {
             return Err(fault("is not a file".to_owned()));
         }
         let mut bytes = Vec::new();
-        file.take(LONGEST + 1).read_to_end(&mut bytes).map_err(|error| fault(format!("cannot be read: {error}")))?;
+        file.take(LONGEST + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| fault(format!("cannot be read: {error}")))?;
         if bytes.len() as u64 > LONGEST {
             return Err(fault(format!("is longer than {LONGEST} bytes, which no contract is")));
         }
@@ -126,7 +129,9 @@ impl PolicyFile {
             path: Some(error.path),
             message: error.message,
         };
-        errors.into_iter().map(place).collect()
+        let mut faults: Vec<_> = errors.into_iter().map(place).collect();
+        faults.sort_by_key(|fault| fault.at);
+        faults
     }
 }
 

@@ -42,7 +42,9 @@ pub enum Verdict {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// What was remembered cannot be read, so nothing is trusted.
-    #[error("{0}/{TRUSTED} cannot be read ({1}): move it away, then `tollgate trust FILE` for each file that you use")]
+    #[error(
+        "{0}/{TRUSTED} cannot be read ({1}): move it away, then `tollgate trust FILE` for each file that you use"
+    )]
     Spoilt(String, serde_json::Error),
     /// The system refused something.
     #[error("cannot {doing} {at}: {source}")]
@@ -69,7 +71,12 @@ struct Trusted {
 /// # Errors
 ///
 /// What was remembered cannot be read or written; nothing may be allowed then.
-pub fn check(state: &StateFolder, file: &Path, digest: &[u8; 32], found: bool) -> Result<Verdict, TrustError> {
+pub fn check(
+    state: &StateFolder,
+    file: &Path,
+    digest: &[u8; 32],
+    found: bool,
+) -> Result<Verdict, TrustError> {
     let writable = could_be_written(file).map_err(failed("look at", file))?;
     check_where(state, file, digest, found, writable)
 }
@@ -138,7 +145,8 @@ fn lock(state: &StateFolder) -> Result<File, TrustError> {
         Mode::RUSR | Mode::WUSR,
     );
     let file = File::from(fd.map_err(|error| failed("open", &at)(error.into()))?);
-    rustix::fs::flock(&file, FlockOperation::LockExclusive).map_err(|error| failed("lock", &at)(error.into()))?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive)
+        .map_err(|error| failed("lock", &at)(error.into()))?;
     Ok(file)
 }
 
@@ -163,7 +171,8 @@ fn write(state: &StateFolder, trusted: &Trusted) -> Result<(), TrustError> {
     let suffix = u64::from_be_bytes(clock::random().map_err(failed("write", &at))?);
     let fresh = format!("{TRUSTED}.{suffix:016x}");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(state.fd(), &fresh, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
+    let fd =
+        rustix::fs::openat(state.fd(), &fresh, flags, Mode::RUSR | Mode::WUSR).map_err(fail)?;
     let mut file = File::from(fd);
     let written = serde_json::to_vec_pretty(trusted)
         .map_err(io::Error::from)
@@ -212,7 +221,11 @@ mod tests {
         assert_eq!(named(&state, &A, true), Verdict::MayWiden);
         assert_eq!(named(&state, &A, true), Verdict::MayWiden);
         assert_eq!(named(&state, &B, true), Verdict::Changed);
-        assert_eq!(named(&state, &B, true), Verdict::Changed, "asking twice does not make it trusted");
+        assert_eq!(
+            named(&state, &B, true),
+            Verdict::Changed,
+            "asking twice does not make it trusted"
+        );
         remember(&state, Path::new(FILE), &B).unwrap();
         assert_eq!(named(&state, &B, true), Verdict::MayWiden);
     }
@@ -249,7 +262,9 @@ mod tests {
         std::thread::scope(|scope| {
             for i in 0..8_u8 {
                 let state = &state;
-                scope.spawn(move || remember(state, Path::new(&format!("/f{i}")), &[i; 32]).unwrap());
+                scope.spawn(move || {
+                    remember(state, Path::new(&format!("/f{i}")), &[i; 32]).unwrap()
+                });
             }
         });
         assert_eq!(read(&state).unwrap().files.len(), 8, "no writer loses another's");

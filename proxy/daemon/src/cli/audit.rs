@@ -25,7 +25,9 @@ pub(crate) struct AuditArgs {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Checks every byte of the ledger: exit code 0 if all that was acknowledged is there, 1 if not
-    #[command(before_help = "Example:\n  tollgate audit verify\n  tollgate audit verify --state /mnt/copy --json")]
+    #[command(
+        before_help = "Example:\n  tollgate audit verify\n  tollgate audit verify --state /mnt/copy --json"
+    )]
     Verify(Common),
 }
 
@@ -84,7 +86,9 @@ fn report_on(report: &Report, json: bool, out: &mut Out) -> Ended {
         out.line(&Line::new().paint(Paint::Good, "valid").text(counts).text(", no gap"))?;
     } else {
         let faults = counted(report.faults.len() as u64, "fault", "faults");
-        out.line(&Line::new().paint(Paint::Bad, "invalid").text(counts).text(format!(", {faults}")))?;
+        out.line(
+            &Line::new().paint(Paint::Bad, "invalid").text(counts).text(format!(", {faults}")),
+        )?;
     }
     for fault in report.faults.iter().take(SHOWN) {
         out.line(&Line::new().paint(Paint::Bad, "  ✗ ").text(place(fault)).text(&fault.what))?;

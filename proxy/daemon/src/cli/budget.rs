@@ -76,7 +76,8 @@ pub(crate) fn run(args: &BudgetArgs, out: &mut Out) -> Ended {
 fn raise(args: &RaiseArgs, out: &mut Out) -> Ended {
     let state = args.common.folder()?;
     let none = || {
-        Failure::no("no gate runs for this state folder, so no run can be given more").then("tollgate budget show")
+        Failure::no("no gate runs for this state folder, so no run can be given more")
+            .then("tollgate budget show")
     };
     let mut conn = client::connect(&state)?.ok_or_else(none)?;
     let Answer::Status { runs, .. } = answer(&mut conn, &state, &Ask::Status)? else {
@@ -94,7 +95,8 @@ fn raise(args: &RaiseArgs, out: &mut Out) -> Ended {
             } else {
                 let from = from.map_or_else(|| "no limit".to_owned(), |from| from.to_string());
                 let line = Line::new().paint(Paint::Bold, "raised");
-                let what = format!(": run {} from {from} to {limit} · entry {}", run.run, grouped(entry));
+                let what =
+                    format!(": run {} from {from} to {limit} · entry {}", run.run, grouped(entry));
                 out.line(&line.text(what))?;
             }
             Ok(Exit::Done)
@@ -110,8 +112,12 @@ fn the_run<'r>(runs: &'r [Summary], typed: &str) -> Result<&'r Summary, Failure>
     let mut found = runs.iter().filter(|run| !typed.is_empty() && run.run.starts_with(&typed));
     match (found.next(), found.next()) {
         (Some(run), None) => Ok(run),
-        (Some(_), Some(_)) => Err(Failure::no(format!("several runs begin with {typed}: {}", live()))),
-        (None, _) if runs.is_empty() => Err(Failure::no("no run is live").then("tollgate budget show")),
+        (Some(_), Some(_)) => {
+            Err(Failure::no(format!("several runs begin with {typed}: {}", live())))
+        }
+        (None, _) if runs.is_empty() => {
+            Err(Failure::no("no run is live").then("tollgate budget show"))
+        }
         (None, _) => Err(Failure::no(format!("no live run begins with {typed}; live: {}", live()))),
     }
 }
@@ -123,7 +129,10 @@ fn new_limit(run: &Summary, args: &RaiseArgs) -> Result<MicroUsd, Failure> {
     let by = args.by.unwrap_or_default();
     let raised = args.to.unwrap_or(MicroUsd(limit.0.saturating_add(by.0)));
     if raised <= limit {
-        return Err(Failure::usage(format!("run {} may spend {limit} already: a raise goes above that", run.run)));
+        return Err(Failure::usage(format!(
+            "run {} may spend {limit} already: a raise goes above that",
+            run.run
+        )));
     }
     Ok(raised)
 }
@@ -178,7 +187,9 @@ fn show(common: &Common, out: &mut Out) -> Ended {
         out.line(&run_line(row))?;
     }
     for row in &document.keys {
-        out.line(&Line::new().text("key  ").column(Paint::Plain, 28, &row.key).text(row.sum.money()))?;
+        out.line(
+            &Line::new().text("key  ").column(Paint::Plain, 28, &row.key).text(row.sum.money()),
+        )?;
     }
     if document.runs.is_empty() && document.keys.is_empty() {
         out.line(&Line::of("nothing ran today"))?;
@@ -202,7 +213,8 @@ fn document(state: &StateFolder) -> Result<Document, Failure> {
     let now = Clock::system().now();
     let from = Window::Day.start(now);
     let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    let (mut by_run, mut by_key) = (Sums::new(By::Run, Window::All.start(now)), Sums::new(By::Key, from));
+    let (mut by_run, mut by_key) =
+        (Sums::new(By::Run, Window::All.start(now)), Sums::new(By::Key, from));
     LedgerView::open(state)?.each(|entry, said| {
         let at = time(entry);
         by_run.see(at, &said);

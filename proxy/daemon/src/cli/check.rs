@@ -12,7 +12,7 @@ use super::out::{Line, Out, Paint};
 
 /// Flags of `tollgate check`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  sudo tollgate check\n  tollgate check --json")]
+#[command(before_help = "Example:\n  tollgate check\n  tollgate check --json")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     common: Common,
@@ -57,10 +57,15 @@ impl Item {
             Level::Warning => ("‼", Paint::Warn),
             Level::Failure => ("✗", Paint::Bad),
         };
-        let first = Line::new().paint(paint, sign).text(" ").column(Paint::Plain, 16, self.name).text(&self.found);
-        let next = self.next.as_ref().map(|next| {
-            Line::new().text(" ".repeat(18)).paint(Paint::Dim, "next: ").text(next)
-        });
+        let first = Line::new()
+            .paint(paint, sign)
+            .text(" ")
+            .column(Paint::Plain, 16, self.name)
+            .text(&self.found);
+        let next = self
+            .next
+            .as_ref()
+            .map(|next| Line::new().text(" ".repeat(18)).paint(Paint::Dim, "next: ").text(next));
         std::iter::once(first).chain(next).collect()
     }
 }
@@ -80,7 +85,7 @@ pub(crate) fn run(args: &CheckArgs, out: &mut Out) -> Ended {
         kernel::programs(),
         place::state(&args.common),
         place::disk(&args.common),
-        place::clock(&args.common),
+        place::clock(&args.common, out.is_terminal() && !args.common.json),
         place::authorities(),
     ];
     let worst = items.iter().map(|item| item.level).max().unwrap_or(Level::Failure);

@@ -83,8 +83,9 @@ impl Failure {
 impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
         match error {
-            FolderError::Absent(_) => Self::could_not(format!("no state: {error}"))
-                .then("name the state folder with --state DIR, or begin with `tollgate exec -- COMMAND`"),
+            FolderError::Absent(_) => Self::could_not(format!("no state: {error}")).then(
+                "name the state folder with --state DIR, or begin with `tollgate exec -- COMMAND`",
+            ),
             error => Self::could_not(error),
         }
     }

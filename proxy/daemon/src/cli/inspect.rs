@@ -47,9 +47,12 @@ impl Finds {
         ledger.each(|entry, said| {
             let hit = wanted(entry, &said);
             match said {
-                Said::Decided(decided) if hit => finds.decisions.push((entry.clone(), decided, None)),
+                Said::Decided(decided) if hit => {
+                    finds.decisions.push((entry.clone(), decided, None))
+                }
                 Said::Outcome(outcome) => {
-                    let of = finds.decisions.iter_mut().find(|(_, decided, _)| decided.id == outcome.id);
+                    let of =
+                        finds.decisions.iter_mut().find(|(_, decided, _)| decided.id == outcome.id);
                     if let Some((_, _, place)) = of {
                         *place = Some(outcome);
                     } else if hit {
@@ -105,21 +108,28 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Out) -> Ended {
     // An outcome leads to its decision, which stands before it.
     if let Some(Said::Outcome(outcome)) = finds.other.as_ref().map(Said::by) {
         ledger = args.common.ledger()?;
-        finds = Finds::search(&mut ledger, |_, said| {
-            matches!(said, Said::Decided(decided) if decided.id == outcome.id)
-        })?;
+        finds = Finds::search(
+            &mut ledger,
+            |_, said| matches!(said, Said::Decided(decided) if decided.id == outcome.id),
+        )?;
     }
     match (finds.decisions.as_slice(), &finds.other) {
         ([(entry, decided, outcome)], _) => {
-            let page = Page { entry, decided, outcome: outcome.as_deref(), unlinked: ledger.unlinked() };
+            let page =
+                Page { entry, decided, outcome: outcome.as_deref(), unlinked: ledger.unlinked() };
             page.show(args.common.json, out)
         }
         ([], Some(entry)) => other(entry, args.common.json, out),
-        ([], None) => Err(Failure::no(format!("nothing in the ledger is called {id}")).then("tollgate tail -n 50")),
+        ([], None) => Err(Failure::no(format!("nothing in the ledger is called {id}"))
+            .then("tollgate tail -n 50")),
         (several, _) => {
             for (entry, decided, _) in several.iter().take(LISTED) {
                 let Some(item) = Item::of(entry, &Said::Decided(decided.clone())) else { continue };
-                if args.common.json { out.json(&item)? } else { out.line(&item.line(out.is_terminal()))? }
+                if args.common.json {
+                    out.json(&item)?
+                } else {
+                    out.line(&item.line(out.is_terminal()))?
+                }
             }
             if several.len() > LISTED {
                 let more = several.len() - LISTED;
@@ -139,7 +149,9 @@ fn other(entry: &Entry, json: bool, out: &mut Out) -> Ended {
     let kind = serde_json::to_value(entry.kind).ok();
     let kind = kind.as_ref().and_then(Value::as_str).unwrap_or("entry");
     let at = when::shown(time(entry), out.is_terminal());
-    out.line(&Line::new().paint(Paint::Bold, kind).text(format!("  entry {}  {at}", grouped(entry.seq))))?;
+    out.line(
+        &Line::new().paint(Paint::Bold, kind).text(format!("  entry {}  {at}", grouped(entry.seq))),
+    )?;
     out.line(&Line::of(entry.body.as_str()))?;
     field(out, "hash", entry.hash)?;
     Ok(Exit::Done)
@@ -168,6 +180,10 @@ struct Document<'a> {
 impl Page<'_> {
     fn linked(&self) -> bool {
         self.unlinked.is_none_or(|at| at > self.entry.seq)
+    }
+
+    fn forwarded(&self) -> bool {
+        matches!(self.decided.decision.outcome, Conclusion::Forward { .. })
     }
 
     fn show(&self, json: bool, out: &mut Out) -> Ended {
@@ -203,16 +219,18 @@ impl Page<'_> {
                 .text(format!("  entry {}  {at}", grouped(self.entry.seq))),
         )?;
         let line = match (&decided.decision.outcome, &decided.decision.observed) {
-            (Conclusion::Refuse(refusal), _) => {
-                Line::new().paint(Paint::Bad, "refused").text(format!(" by {}: {}", refusal.rule, refusal.reason))
-            }
+            (Conclusion::Refuse(refusal), _) => Line::new()
+                .paint(Paint::Bad, "refused")
+                .text(format!(" by {}: {}", refusal.rule, refusal.reason)),
             (Conclusion::Forward { .. }, Some(would)) => Line::new()
                 .paint(Paint::Warn, "observed")
                 .text(format!(", enforce would refuse by {}: {}", would.rule, would.reason)),
             (Conclusion::Forward { redact: true }, None) => {
                 Line::new().paint(Paint::Warn, "forwarded").text(", secrets replaced")
             }
-            (Conclusion::Forward { redact: false }, None) => Line::new().paint(Paint::Good, "forwarded"),
+            (Conclusion::Forward { redact: false }, None) => {
+                Line::new().paint(Paint::Good, "forwarded")
+            }
         };
         out.line(&line)?;
         out.line(&Line::new())?;
@@ -225,6 +243,9 @@ impl Page<'_> {
             decide::policy::Mode::Enforce => "enforce",
         };
         field(out, "policy", format!("{} ({mode})", decided.policy))?;
+        if !self.forwarded() {
+            return Ok(());
+        }
         if let Some(credential) = &decided.credential {
             field(out, "credential", format!("{credential}, put in by the gate"))?;
         }
@@ -242,15 +263,11 @@ impl Page<'_> {
     }
 
     fn money(&self, out: &mut Out) -> Result<(), Failure> {
-        match self.decided.case.budget.get() {
-            Ok(Reservation::Granted { worst, .. }) => field(out, "set aside", worst)?,
-            Ok(
-                Reservation::NotNeeded
-                | Reservation::Refused { .. }
-                | Reservation::Unpriced { .. }
-                | Reservation::Unbounded { .. },
-            )
-            | Err(_) => {}
+        // What a refused request would have cost at worst was given back.
+        if let Ok(Reservation::Granted { worst, .. }) = self.decided.case.budget.get()
+            && self.forwarded()
+        {
+            field(out, "set aside", worst)?;
         }
         let Some(outcome) = self.outcome else { return Ok(()) };
         if let Some(cost) = outcome.cost {
@@ -262,17 +279,20 @@ impl Page<'_> {
         }
         if let Some(usage) = outcome.usage {
             let cached = usage.cache_read + usage.cache_write_5m + usage.cache_write_1h;
-            let tokens =
-                format!("{} in, {} cached, {} out", grouped(usage.input), grouped(cached), grouped(usage.output));
+            let tokens = format!(
+                "{} in, {} cached, {} out",
+                grouped(usage.input),
+                grouped(cached),
+                grouped(usage.output)
+            );
             field(out, "tokens", tokens)?;
         }
         Ok(())
     }
 
     fn end(&self, out: &mut Out) -> Result<(), Failure> {
-        let forwarded = matches!(self.decided.decision.outcome, Conclusion::Forward { .. });
         let Some(outcome) = self.outcome else {
-            if forwarded {
+            if self.forwarded() {
                 field(out, "answer", "none recorded: still open, or lost when the gate ended")?;
             }
             return Ok(());
@@ -280,7 +300,8 @@ impl Page<'_> {
         let status = outcome.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let gone = if outcome.gone { ", the caller went away" } else { "" };
         let took = grouped(outcome.took_us / 1000);
-        let bytes = format!("{} B out, {} B in", grouped(outcome.bytes_out), grouped(outcome.bytes_in));
+        let bytes =
+            format!("{} B out, {} B in", grouped(outcome.bytes_out), grouped(outcome.bytes_in));
         field(out, "answer", format!("{status}, {bytes}, {took} ms{gone}"))?;
         if let Some(cut) = &outcome.cut {
             let line = Line::new().column(Paint::Dim, 12, "cut");
@@ -304,7 +325,13 @@ impl Page<'_> {
                 Verdict::Redact => ("‼", Paint::Warn, "replace every finding".to_owned()),
                 Verdict::Block(reason) => ("✗", Paint::Bad, reason.to_string()),
             };
-            out.line(&Line::new().paint(paint, sign).text(" ").column(Paint::Plain, 26, said.rule).text(why))?;
+            out.line(
+                &Line::new()
+                    .paint(paint, sign)
+                    .text(" ")
+                    .column(Paint::Plain, 26, said.rule)
+                    .text(why),
+            )?;
         }
         Ok(())
     }
@@ -326,7 +353,9 @@ impl Page<'_> {
 fn facts(case: &Case, out: &mut Out) -> Result<(), Failure> {
     let facts = serde_json::to_value(case).map_err(Failure::could_not)?;
     let Value::Object(facts) = facts else { return Ok(()) };
-    for (name, value) in facts.iter().filter(|(name, _)| !["id", "received"].contains(&name.as_str())) {
+    for (name, value) in
+        facts.iter().filter(|(name, _)| !["id", "received", "budget"].contains(&name.as_str()))
+    {
         let said = match (value.get("fact"), value.get("missing")) {
             (Some(fact), _) => brief(fact),
             // A rule before it refused, so nobody asked.
@@ -356,7 +385,11 @@ fn brief(value: &Value) -> String {
                     format!("{name}={}", brief(value))
                 }
             };
-            fields.iter().map(field).collect::<Vec<_>>().join(" ")
+            // What is not there is not worth a word among what is.
+            let there = |(_, value): &(&String, &Value)| {
+                !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty())
+            };
+            fields.iter().filter(there).map(field).collect::<Vec<_>>().join(" ")
         }
     }
 }

@@ -66,7 +66,9 @@ pub(crate) struct KillArgs {
 
 /// Flags of `tollgate unkill`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate unkill --agent refund-bot --reason \"INC-4711 closed\"")]
+#[command(
+    before_help = "Example:\n  tollgate unkill --agent refund-bot --reason INC-4711"
+)]
 pub(crate) struct UnkillArgs {
     #[command(flatten)]
     whom: Whom,
@@ -115,9 +117,12 @@ fn report(args: &KillArgs, target: &Target, killed: &Killed, out: &mut Out) -> E
 fn sentence(dry_run: bool, target: &Target, killed: &Killed) -> Line {
     let streams = counted(killed.cut, "stream", "streams");
     if dry_run {
-        return Line::new().paint(Paint::Bold, "would kill").text(format!(": {target} · {streams} to cut"));
+        return Line::new()
+            .paint(Paint::Bold, "would kill")
+            .text(format!(": {target} · {streams} to cut"));
     }
-    let mut line = Line::new().paint(Paint::Bold, "killed").text(format!(": {target} · {streams} cut"));
+    let mut line =
+        Line::new().paint(Paint::Bold, "killed").text(format!(": {target} · {streams} cut"));
     if killed.reset > 0 {
         line = line.text(format!(", {} of them by reset", grouped(killed.reset)));
     }
@@ -177,8 +182,10 @@ pub(super) fn answer(
 pub(super) fn unexpected(answer: &Answer) -> Failure {
     let name = serde_json::to_value(answer).ok().and_then(|value| value.get("answer").cloned());
     let name = name.map_or_else(|| "something else".to_owned(), |name| name.to_string());
-    Failure::could_not(format!("the gate answered {name}: it is of another version than this command"))
-        .then("end its runs, so that the gate ends, and try again")
+    Failure::could_not(format!(
+        "the gate answered {name}: it is of another version than this command"
+    ))
+    .then("end its runs, so that the gate ends, and try again")
 }
 
 /// Asks twice before every agent is stopped.

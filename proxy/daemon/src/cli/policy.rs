@@ -14,7 +14,9 @@ use crate::trust::hex;
 
 /// Flags of `tollgate policy`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate policy show --builtin > policy.yaml\n  tollgate policy check policy.yaml")]
+#[command(
+    before_help = "Example:\n  tollgate policy show --builtin > policy.yaml\n  tollgate policy check policy.yaml"
+)]
 pub(crate) struct PolicyArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -77,7 +79,10 @@ fn show(args: &ShowArgs, out: &mut Out) -> Ended {
     if let Some(name) = &args.profile {
         let Some(text) = profile(name) else {
             let names: Vec<_> = PROFILES.iter().map(|(name, _)| *name).collect();
-            return Err(Failure::usage(format!("no profile is called {name}; there are: {}", names.join(", "))));
+            return Err(Failure::usage(format!(
+                "no profile is called {name}; there are: {}",
+                names.join(", ")
+            )));
         };
         out.raw(text)?;
         return Ok(Exit::Done);
@@ -111,7 +116,12 @@ fn check(args: &CheckArgs, out: &mut Out) -> Ended {
         Ok(policy) => {
             let agents = counted(policy.agents.len() as u64, "agent", "agents");
             let line = Line::new().paint(Paint::Good, "valid");
-            let what = format!(": {name} · {} {} · {agents} · sha256 {}", policy.id, policy.version, hex(&policy.digest));
+            let what = format!(
+                ": {name} · {} {} · {agents} · sha256 {}",
+                policy.id,
+                policy.version,
+                hex(&policy.digest)
+            );
             out.line(&line.text(what))?;
             Ok(Exit::Done)
         }

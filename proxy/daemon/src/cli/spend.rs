@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::common::Common;
 use super::failure::{Ended, Exit};
-use super::out::{Line, Out, Paint, counted, grouped};
+use super::out::{Line, Out, Paint, counted, grouped, harmless};
 use super::when::{self, Window};
 use crate::clock::Clock;
 use crate::ledger_view::{Said, time};
@@ -112,7 +112,8 @@ struct Names {
 
 impl Names {
     fn by(&self, by: By) -> String {
-        let or = |name: &Option<String>, none: &str| name.clone().unwrap_or_else(|| none.to_owned());
+        let or =
+            |name: &Option<String>, none: &str| name.clone().unwrap_or_else(|| none.to_owned());
         match by {
             By::Agent => self.agent.clone(),
             By::Model => or(&self.model, "(unknown)"),
@@ -168,7 +169,8 @@ impl Sums {
         let opened = self.open.remove(&outcome.id).map(|(names, _)| names);
         let Some(sum) = Sum::of(outcome) else { return };
         // It counts for the day on which the money was set aside, as the budgets do.
-        let (at, asked, key) = opened.map_or((at, None, None), |names| (names.at, names.model, names.key));
+        let (at, asked, key) =
+            opened.map_or((at, None, None), |names| (names.at, names.model, names.key));
         let names = Names {
             agent: outcome.agent.clone(),
             model: outcome.model.clone().or(asked),
@@ -224,7 +226,13 @@ pub(crate) fn run(args: &SpendArgs, out: &mut Out) -> Ended {
     let (rows, total) = sums.finish();
     if args.common.json {
         let rows = rows.iter().map(|(name, sum)| Row { name, sum }).collect();
-        out.json(&Document { by: args.by, from: when::utc(from), to: when::utc(now), rows, total })?;
+        out.json(&Document {
+            by: args.by,
+            from: when::utc(from),
+            to: when::utc(now),
+            rows,
+            total,
+        })?;
         return Ok(Exit::Done);
     }
     let since = match args.window {
@@ -235,7 +243,7 @@ pub(crate) fn run(args: &SpendArgs, out: &mut Out) -> Ended {
         out.line(&Line::of(format!("nothing was spent {since}")))?;
         return Ok(Exit::Done);
     }
-    let width = rows.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(5) + 3;
+    let width = rows.keys().map(|name| harmless(name).chars().count()).max().unwrap_or(0).max(5) + 3;
     for (name, sum) in &rows {
         out.line(&row(Paint::Plain, width, name, sum))?;
     }

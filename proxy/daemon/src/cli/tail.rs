@@ -22,7 +22,9 @@ const EVERY: Duration = Duration::from_millis(100);
 
 /// Flags of `tollgate tail`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate tail\n  tollgate tail --refused --agent refund-bot -n 50")]
+#[command(
+    before_help = "Example:\n  tollgate tail\n  tollgate tail --refused --agent refund-bot -n 50"
+)]
 pub(crate) struct TailArgs {
     /// Only this agent
     #[arg(long, value_name = "NAME")]
@@ -158,7 +160,8 @@ impl Item {
                 ..item(Became::Refused)
             }),
             Said::Killed(switched) | Said::Unkilled(switched) => {
-                let became = if matches!(said, Said::Killed(_)) { Became::Killed } else { Became::Lifted };
+                let became =
+                    if matches!(said, Said::Killed(_)) { Became::Killed } else { Became::Lifted };
                 Some(Self {
                     what: Some(switched.target.to_string()),
                     reason: Some(format!("{} (by {})", switched.reason, switched.by)),
@@ -172,20 +175,29 @@ impl Item {
                 ..item(Became::Raised)
             }),
             Said::Run(run) => Some(Self::run(item, run)),
-            Said::Unreadable(why) => Some(Self { reason: Some(why.clone()), ..item(Became::Unreadable) }),
+            Said::Unreadable(why) => {
+                Some(Self { reason: Some(why.clone()), ..item(Became::Unreadable) })
+            }
             Said::Other => None,
         }
     }
 
     fn run(item: impl Fn(Became) -> Self, run: &Run) -> Self {
         let (became, what) = match run.event {
-            RunEvent::Started => (Became::Started, format!("{} under {}", run.command, run.policy_id)),
+            RunEvent::Started => {
+                (Became::Started, format!("{} under {}", run.command, run.policy_id))
+            }
             RunEvent::Ended => {
-                let exit = run.exit.map_or_else(String::new, |exit| format!(" with {exit}"));
+                let exit = run.exit.map_or_else(String::new, |exit| format!(" exited with {exit}"));
                 (Became::Ended, format!("{}{exit}", run.command))
             }
         };
-        Self { agent: Some(run.agent.clone()), run: Some(run.run.clone()), what: Some(what), ..item(became) }
+        Self {
+            agent: Some(run.agent.clone()),
+            run: Some(run.run.clone()),
+            what: Some(what),
+            ..item(became)
+        }
     }
 
     fn decided(entry: &Entry, decided: &Decided) -> Self {
@@ -219,12 +231,13 @@ impl Item {
             .paint(Paint::Dim, when::shown(self.at, terminal))
             .text("  ")
             .column(self.became.paint(), 11, self.became.word())
-            .column(Paint::Plain, 16, text(&self.agent))
-            .text(" ")
-            .text(text(&self.what));
+            .column(Paint::Plain, 16, text(&self.agent));
+        if let Some(what) = &self.what {
+            line = line.text(" ").text(what);
+        }
         if let Some(rule) = &self.rule {
             let name = rule.rsplit_once('/').map_or(rule.as_str(), |(_, name)| name);
-            line = line.text("  ").paint(self.became.paint(), name);
+            line = line.text(if self.what.is_some() { "  " } else { " " }).paint(self.became.paint(), name);
         }
         if let Some(reason) = &self.reason {
             line = line.text(if self.rule.is_some() { ": " } else { "  " }).text(reason);

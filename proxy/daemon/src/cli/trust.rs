@@ -27,7 +27,9 @@ pub(crate) struct TrustArgs {
 
 /// Remembers a file.
 pub(crate) fn run(args: &TrustArgs, out: &mut Out) -> Ended {
-    let unread = |error: io::Error| Failure::usage(format!("{} cannot be read: {error}", args.file.display()));
+    let unread = |error: io::Error| {
+        Failure::usage(format!("{} cannot be read: {error}", args.file.display()))
+    };
     let digest = digest(&args.file).map_err(unread)?;
     let state = args.common.folder_or_new()?;
     trust::remember(&state, &args.file, &digest)?;

@@ -20,8 +20,22 @@ const LONGEST: Duration = Duration::from_millis(200);
 /// What a gate keeps of the environment of whoever starts it: where things lie, its own settings,
 /// and the way out of this network. Never the keys that may stand beside them.
 const KEPT: [&str; 17] = [
-    "PATH", "HOME", "TZ", "XDG_RUNTIME_DIR", "XDG_STATE_HOME", "RUST_BACKTRACE", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
+    "PATH",
+    "HOME",
+    "TZ",
+    "XDG_RUNTIME_DIR",
+    "XDG_STATE_HOME",
+    "RUST_BACKTRACE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
     "TOLLGATE_LOG",
 ];
 
@@ -146,10 +160,12 @@ fn meet(place: &Place, key: &StateKey, state: &StateFolder) -> Result<Option<Con
     match Conn::prove(stream, key) {
         Ok(conn) => Ok(Some(conn)),
         Err(ProofError::Ended) => Ok(None),
-        Err(why @ ProofError::Io(_)) => Err(ClientError::Silent { socket: socket(), why, log: log(state) }),
-        Err(why @ (ProofError::False { .. } | ProofError::OtherUser { .. } | ProofError::Version)) => {
-            Err(ClientError::FalseGate { socket: socket(), why })
+        Err(why @ ProofError::Io(_)) => {
+            Err(ClientError::Silent { socket: socket(), why, log: log(state) })
         }
+        Err(
+            why @ (ProofError::False { .. } | ProofError::OtherUser { .. } | ProofError::Version),
+        ) => Err(ClientError::FalseGate { socket: socket(), why }),
     }
 }
 

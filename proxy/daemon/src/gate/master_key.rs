@@ -112,7 +112,9 @@ fn fault(file: &File) -> io::Result<Option<&'static str>> {
 /// A folder without a key is new, unless something in it was sealed.
 fn none(state: &StateFolder) -> KeyError {
     let folder = state.shown().display().to_string();
-    let there = |name: &&'static str| rustix::fs::statat(state.fd(), *name, AtFlags::SYMLINK_NOFOLLOW).is_ok();
+    let there = |name: &&'static str| {
+        rustix::fs::statat(state.fd(), *name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    };
     match ["ledger", "vault", "checkpoint"].into_iter().find(|name| there(&name)) {
         Some(found) => KeyError::Lost { folder, found },
         None => KeyError::Absent(folder),
@@ -160,8 +162,9 @@ mod tests {
     fn everybody_who_makes_the_key_at_once_gets_the_same() {
         let (_dir, state) = folder();
         let keys: Vec<_> = std::thread::scope(|scope| {
-            let makers: Vec<_> =
-                (0..16).map(|_| scope.spawn(|| *load_or_make_master_key(&state).unwrap())).collect();
+            let makers: Vec<_> = (0..16)
+                .map(|_| scope.spawn(|| *load_or_make_master_key(&state).unwrap()))
+                .collect();
             makers.into_iter().map(|maker| maker.join().unwrap()).collect()
         });
         assert!(keys.iter().all(|key| *key == keys[0] && *key != [0; 32]));

@@ -58,9 +58,9 @@ pub enum ProofError {
 impl From<io::Error> for ProofError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                Self::Ended
-            }
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe => Self::Ended,
             _ => Self::Io(error),
         }
     }
@@ -155,7 +155,9 @@ pub(crate) fn as_client(stream: &mut UnixStream, key: &StateKey) -> Result<(), P
 
 fn nonce(opening: &[u8; 36]) -> Result<[u8; 32], ProofError> {
     match opening.split_first_chunk::<4>() {
-        Some((magic, nonce)) if *magic == MAGIC => nonce.try_into().map_err(|_length| ProofError::Version),
+        Some((magic, nonce)) if *magic == MAGIC => {
+            nonce.try_into().map_err(|_length| ProofError::Version)
+        }
         Some(_) | None => Err(ProofError::Version),
     }
 }

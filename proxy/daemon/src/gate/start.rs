@@ -92,7 +92,8 @@ fn log(state: &StateFolder) -> io::Result<File> {
     if grown.is_ok_and(|stat| stat.st_size >= LOG_LIMIT) {
         rustix::fs::renameat(state.fd(), LOG, state.fd(), OLD_LOG)?;
     }
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let flags =
+        OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(state.fd(), LOG, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
@@ -100,7 +101,8 @@ fn log(state: &StateFolder) -> io::Result<File> {
 pub fn log_as_json() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    let set = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let set =
+        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
     // Fails where a subscriber is set already, which then stays.
     drop(set);
 }

@@ -19,7 +19,10 @@ fn the_built_in_contract_and_profiles_are_valid() {
 #[test]
 fn an_unknown_key_is_named_with_line_and_path() {
     let text = "policy_id: p\nversion: \"1\"\nmode: enforce\nagents:\n  a.b:\n    models: [x]\n    tools:\n      y: read\n";
-    assert_eq!(faults(text), ["p.yaml:7:5: agents.a.b.tools: is not a key of this version; remove it"]);
+    assert_eq!(
+        faults(text),
+        ["p.yaml:7:5: agents.a.b.tools: is not a key of this version; remove it"]
+    );
 }
 
 #[test]
@@ -42,7 +45,7 @@ fn a_value_of_the_wrong_type_is_named_with_line_and_path() {
 
 #[test]
 fn what_is_no_yaml_is_named_with_its_line() {
-    let faults = faults("policy_id: [p\nversion: 1\n");
+    let faults = faults("policy_id: p\nversion: [1\n\tmode: x\n");
     assert_eq!(faults.len(), 1);
     assert!(faults[0].starts_with("p.yaml:2:"), "{faults:#?}");
     assert!(!faults[0].contains('\n'), "{faults:#?}");

@@ -42,14 +42,19 @@ fn judge_version(release: &str) -> Item {
             format!("{release} is too old: {}.{} or newer is needed", OLDEST.0, OLDEST.1),
             "upgrade the kernel, then: tollgate check",
         ),
-        (_, _) => Item::warning(NAME, format!("{release} is a version that cannot be compared"), "uname -a"),
+        (_, _) => Item::warning(
+            NAME,
+            format!("{release} is a version that cannot be compared"),
+            "uname -a",
+        ),
     }
 }
 
 /// What this process may do.
 pub(super) fn privileges() -> Item {
     const NAME: &str = "privileges";
-    let held = rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let held =
+        rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
     let missing = missing(held);
     if missing.is_empty() {
         return Item::good(NAME, "all that exec needs");
@@ -75,7 +80,9 @@ pub(super) fn programs() -> Item {
     const NAME: &str = "kernel programs";
     let trial = match Trial::make() {
         Ok(trial) => trial,
-        Err(why) => return Item::failure(NAME, format!("cannot be tried: {why}"), "see cgroup v2 above"),
+        Err(why) => {
+            return Item::failure(NAME, format!("cannot be tried: {why}"), "see cgroup v2 above");
+        }
     };
     let next = "sudo tollgate check";
     match Enforcement::attach(trial.folder.as_fd()) {
@@ -97,7 +104,8 @@ struct Trial {
 
 impl Trial {
     fn make() -> Result<Self, String> {
-        let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+        let read =
+            |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
         let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
         let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         let mut why = "no cgroup2 mount".to_owned();
@@ -175,6 +183,9 @@ mod tests {
     fn the_cgroup_of_this_process_is_found_in_each_mount() {
         let mounts = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
                       32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
-        assert_eq!(parents(mounts, "/user.slice"), [Path::new("/sys/fs/cgroup/unified/user.slice")]);
+        assert_eq!(
+            parents(mounts, "/user.slice"),
+            [Path::new("/sys/fs/cgroup/unified/user.slice")]
+        );
     }
 }

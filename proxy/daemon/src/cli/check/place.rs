@@ -44,7 +44,11 @@ pub(super) fn state(common: &Common) -> Item {
 pub(super) fn disk(common: &Common) -> Item {
     const NAME: &str = "disk";
     let Ok(path) = common.path() else {
-        return Item::failure(NAME, "unknown: there is no state folder", "tollgate check --state DIR");
+        return Item::failure(
+            NAME,
+            "unknown: there is no state folder",
+            "tollgate check --state DIR",
+        );
     };
     // Before the first run the folder is not there: the room is that of the one above.
     let there = path.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -71,28 +75,35 @@ fn judge_room(bytes: u64, files: u64, next: String) -> Item {
 
 /// Whether the clock can be right: not before this program was put here, nor before what the
 /// ledger says has happened.
-pub(super) fn clock(common: &Common) -> Item {
+pub(super) fn clock(common: &Common, terminal: bool) -> Item {
     let now = Clock::system().now();
     let newest = match newest(common) {
         Ok(newest) => newest,
-        Err(error) => return Item::failure("clock", format!("the ledger: {error}"), "tollgate audit verify"),
+        Err(error) => {
+            return Item::failure("clock", format!("the ledger: {error}"), "tollgate audit verify");
+        }
     };
-    judge_clock(now, installed(), newest)
+    judge_clock(now, installed(), newest, terminal)
 }
 
-fn judge_clock(now: Timestamp, installed: Option<Timestamp>, newest: Option<Timestamp>) -> Item {
+fn judge_clock(
+    now: Timestamp,
+    installed: Option<Timestamp>,
+    newest: Option<Timestamp>,
+    terminal: bool,
+) -> Item {
     const NAME: &str = "clock";
     const NEXT: &str = "timedatectl set-ntp true";
-    let shown = when::utc(now);
+    let shown = when::shown(now, terminal);
     match (installed, newest) {
         (_, Some(newest)) if now < newest => Item::failure(
             NAME,
-            format!("{shown} is before the newest entry of the ledger, {}", when::utc(newest)),
+            format!("{shown} is before the newest entry of the ledger, {}", when::shown(newest, terminal)),
             NEXT,
         ),
         (Some(installed), _) if now < installed => Item::failure(
             NAME,
-            format!("{shown} is before this program was made, {}", when::utc(installed)),
+            format!("{shown} is before this program was made, {}", when::shown(installed, terminal)),
             NEXT,
         ),
         (_, _) => Item::good(NAME, shown),
@@ -165,7 +176,7 @@ mod tests {
             (at(101), None, Level::Failure),
             (at(50), at(101), Level::Failure),
         ] {
-            assert_eq!(judge_clock(Timestamp(100_000_000), installed, newest).level, level);
+            assert_eq!(judge_clock(Timestamp(100_000_000), installed, newest, false).level, level);
         }
     }
 }

@@ -58,7 +58,10 @@ fn sums_are_told_apart_and_add_up() {
     sums.see(Timestamp(3), &outcome("3", "b", Some(1), None));
     sums.see(Timestamp(4), &outcome("4", "b", None, None));
     let (rows, total) = sums.finish();
-    assert_eq!((rows["a"].cost_micro_usd, rows["a"].in_doubt_micro_usd, rows["a"].requests), (150, 7, 2));
+    assert_eq!(
+        (rows["a"].cost_micro_usd, rows["a"].in_doubt_micro_usd, rows["a"].requests),
+        (150, 7, 2)
+    );
     assert_eq!(rows["b"].requests, 1, "what costs nothing is no spend");
     assert_eq!((total.cost_micro_usd, total.tokens), (151, 45));
 }
