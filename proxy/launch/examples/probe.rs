@@ -47,7 +47,7 @@ fn main() {
         ["getfd", pid] => print(getfd(number(pid))),
         ["descriptors"] => descriptors(),
         ["write", path] => {
-            print(std::fs::OpenOptions::new().write(true).open(path).map(|_| "opened"))
+            print(std::fs::OpenOptions::new().write(true).open(path).map(|_| "opened"));
         }
         ["escape", path] => escape(path),
         ["kinds"] => println!("{}", (0..3).map(kind).collect::<Vec<_>>().join(" ")),

@@ -179,8 +179,8 @@ fn explain(part: &Path, error: Errno) -> String {
     }
 }
 
-fn refused(path: &Path, why: impl ToString) -> LaunchError {
-    LaunchError::State { path: path.to_owned(), why: why.to_string() }
+fn refused(path: &Path, why: impl std::fmt::Display) -> LaunchError {
+    LaunchError::State { path: path.to_owned(), why: format!("{why}") }
 }
 
 #[cfg(test)]

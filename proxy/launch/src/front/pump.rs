@@ -89,8 +89,7 @@ impl Pump {
     pub(super) fn step(&mut self) {
         let moved = if self.written < self.held.len() { self.drain() } else { self.fill() };
         match moved {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(1..) => {}
+            Ok(1..) | Err(Errno::AGAIN | Errno::INTR) => {}
             Ok(0) | Err(_) => {
                 self.from = None;
                 self.to = None;

@@ -85,10 +85,11 @@ impl Cage {
 }
 
 pub(crate) fn said(output: Output) -> Said {
+    let Output { status, stdout, stderr } = output;
     Said {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        code: status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&stdout).into_owned(),
+        err: String::from_utf8_lossy(&stderr).into_owned(),
     }
 }
 
