@@ -1,3 +1,3 @@
-//! The gate.
+//! The command line.
 
 fn main() {}

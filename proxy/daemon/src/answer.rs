@@ -1,0 +1,3 @@
+//! One answer: decode, scan, judge, release or cut.
+
+pub mod body;

@@ -1,0 +1,3 @@
+//! One request, from top to bottom: observe, judge, record, enact.
+
+pub(crate) mod body;

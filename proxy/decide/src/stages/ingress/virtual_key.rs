@@ -1,0 +1,112 @@
+//! Binds every use of a credential of ours to the agent and the destination it was given for.
+//!
+//! A virtual key is worth something at one host only, so a key that turns up elsewhere is refused
+//! too: it is a mistake or a leak, and no other host has any use for it.
+
+use alloc::boxed::Box;
+
+use crate::case::Presented;
+use crate::stream::Watch;
+use crate::{Missing, Reason, RequestContext, Rule, RuleId, Stage, Verdict};
+
+pub(crate) struct VirtualKey;
+
+static RULE: Rule = Rule {
+    id: RuleId("ingress/virtual_key"),
+    says: "A destination that takes a credential of the gate's is reached with the caller's own virtual key for it, and a virtual key goes nowhere else.",
+};
+
+impl Stage for VirtualKey {
+    fn rule(&self) -> &'static Rule {
+        &RULE
+    }
+
+    fn judge(&self, cx: &RequestContext<'_>) -> Result<Verdict, Missing> {
+        let caller = cx.case.caller.get()?;
+        let destination = cx.case.destination.get()?;
+        let presented = cx.case.key.get()?;
+        let key = match (presented, &destination.credential) {
+            (Presented::Nothing, None) => return Ok(Verdict::Abstain),
+            (Presented::Nothing, Some(_)) => return Ok(Reason::NoKey.into()),
+            (Presented::Unknown | Presented::Ambiguous, _) => {
+                return Ok(Reason::UnknownKey.into());
+            }
+            (Presented::Key(key), _) => key,
+        };
+        Ok(if destination.credential.as_ref() != Some(&key.credential) {
+            Reason::KeyBoundElsewhere(key.credential.clone()).into()
+        } else if key.agent != caller.agent {
+            Reason::KeyBoundElsewhere(key.agent.clone()).into()
+        } else {
+            Verdict::Pass
+        })
+    }
+
+    fn watch(&self, _: &RequestContext<'_>) -> Option<Box<dyn Watch>> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::{case, judge, key};
+
+    #[test]
+    fn the_callers_key_for_this_destination_passes() {
+        assert_eq!(judge(&VirtualKey, &case()), Ok(Verdict::Pass));
+    }
+
+    #[test]
+    fn a_destination_with_a_credential_needs_a_key() {
+        let bare = case().presenting(Presented::Nothing);
+        assert_eq!(judge(&VirtualKey, &bare), Ok(Reason::NoKey.into()));
+    }
+
+    #[test]
+    fn an_unknown_or_ambiguous_key_is_refused_at_every_host() {
+        for presented in [Presented::Unknown, Presented::Ambiguous] {
+            let ours = case().presenting(presented.clone());
+            assert_eq!(judge(&VirtualKey, &ours), Ok(Reason::UnknownKey.into()));
+            let elsewhere = case().to_plain_host("registry.npmjs.org").presenting(presented);
+            assert_eq!(judge(&VirtualKey, &elsewhere), Ok(Reason::UnknownKey.into()));
+        }
+    }
+
+    #[test]
+    fn a_key_does_not_leave_for_another_host() {
+        let leak = case().to_plain_host("registry.npmjs.org").presenting(Presented::Key(key()));
+        assert_eq!(
+            judge(&VirtualKey, &leak),
+            Ok(Reason::KeyBoundElsewhere("openai".into()).into())
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_credential_is_refused() {
+        let mut other = key();
+        other.credential = "anthropic".into();
+        let crossed = case().presenting(Presented::Key(other));
+        assert_eq!(
+            judge(&VirtualKey, &crossed),
+            Ok(Reason::KeyBoundElsewhere("anthropic".into()).into())
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_agent_is_refused() {
+        let mut other = key();
+        other.agent = "reports".into();
+        let stolen = case().presenting(Presented::Key(other));
+        assert_eq!(
+            judge(&VirtualKey, &stolen),
+            Ok(Reason::KeyBoundElsewhere("reports".into()).into())
+        );
+    }
+
+    #[test]
+    fn no_key_is_asked_for_where_the_gate_holds_no_credential() {
+        let plain = case().to_plain_host("registry.npmjs.org");
+        assert_eq!(judge(&VirtualKey, &plain), Ok(Verdict::Abstain));
+    }
+}
