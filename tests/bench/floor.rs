@@ -13,7 +13,9 @@ use http_body_util::{Either, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,33 +40,58 @@ struct Args {
 
 type Answer = Response<Either<Incoming, Empty<Bytes>>>;
 
-/// One upstream connection for each connection of a client, kept as long as it lives.
-struct Upstream {
-    addr: SocketAddr,
-    tls: Option<TlsConnector>,
-    sender: Mutex<Option<SendRequest<Incoming>>>,
+/// Where requests go on to.
+#[derive(Clone)]
+enum Upstream {
+    /// Over a pool of plain connections.
+    Pooled { addr: SocketAddr, client: Box<Client<HttpConnector, Incoming>> },
+    /// Over one TLS connection for each connection of a client.
+    Secure { addr: SocketAddr, tls: TlsConnector, kept: Arc<Mutex<Option<SendRequest<Incoming>>>> },
 }
 
 impl Upstream {
-    async fn forward(&self, request: Request<Incoming>) -> Result<Response<Incoming>> {
-        let mut kept = self.sender.lock().await;
-        let mut sender = match kept.take() {
-            Some(sender) if !sender.is_closed() => sender,
-            _ => self.dial().await?,
-        };
-        sender.ready().await?;
-        let response = sender.send_request(request).await?;
-        *kept = Some(sender);
-        Ok(response)
+    fn new(addr: SocketAddr, tls: Option<TlsConnector>) -> Self {
+        if let Some(tls) = tls {
+            return Self::Secure { addr, tls, kept: Arc::default() };
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self::Pooled {
+            addr,
+            client: Box::new(Client::builder(TokioExecutor::new()).build(connector)),
+        }
     }
 
-    async fn dial(&self) -> Result<SendRequest<Incoming>> {
-        let stream = TcpStream::connect(self.addr).await?;
-        stream.set_nodelay(true)?;
-        match &self.tls {
-            None => handshake(stream).await,
-            Some(tls) => {
-                handshake(tls.connect(ServerName::try_from("localhost")?, stream).await?).await
+    /// The same upstream for another connection of a client.
+    fn again(&self) -> Self {
+        match self {
+            Self::Pooled { .. } => self.clone(),
+            Self::Secure { addr, tls, .. } => Self::new(*addr, Some(tls.clone())),
+        }
+    }
+
+    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>> {
+        match self {
+            Self::Pooled { addr, client } => {
+                let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+                *request.uri_mut() = format!("http://{addr}{path}").parse()?;
+                Ok(client.request(request).await?)
+            }
+            Self::Secure { addr, tls, kept } => {
+                let mut kept = kept.lock().await;
+                let mut sender = match kept.take() {
+                    Some(sender) if !sender.is_closed() => sender,
+                    _ => {
+                        let stream = TcpStream::connect(addr).await?;
+                        stream.set_nodelay(true)?;
+                        handshake(tls.connect(ServerName::try_from("localhost")?, stream).await?)
+                            .await?
+                    }
+                };
+                sender.ready().await?;
+                let response = sender.send_request(request).await?;
+                *kept = Some(sender);
+                Ok(response)
             }
         }
     }
@@ -80,7 +107,6 @@ async fn handshake(
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, upstream: Upstream) {
-    let upstream = Arc::new(upstream);
     let service = service_fn(move |request| {
         let upstream = upstream.clone();
         async move {
@@ -106,13 +132,14 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     let tls = args.ca.as_deref().map(connector).transpose()?;
     let accept = args.own_ca.as_deref().map(acceptor).transpose()?;
+    let upstream = Upstream::new(args.upstream, tls);
     let listener = TcpListener::bind(args.listen)
         .await
         .with_context(|| format!("cannot bind {}", args.listen))?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let upstream = Upstream { addr: args.upstream, tls: tls.clone(), sender: Mutex::new(None) };
+        let upstream = upstream.again();
         let accept = accept.clone();
         tokio::spawn(async move {
             match accept {

@@ -133,11 +133,8 @@ fn document(bytes: usize) -> Bytes {
                 \"message\":{\"role\":\"assistant\",\"content\":\"";
     let tail = "\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":2,\
                 \"total_tokens\":22}}";
-    let pad: String = "lorem ipsum "
-        .chars()
-        .cycle()
-        .take(bytes.saturating_sub(head.len() + tail.len()))
-        .collect();
+    let missing = bytes.saturating_sub(head.len() + tail.len());
+    let pad = "lorem ipsum ".repeat(missing / 12) + &" ".repeat(missing % 12);
     Bytes::from([head, &pad, tail].concat())
 }
 

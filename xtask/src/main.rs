@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod chain;
 mod ci;
 mod demo;
 mod prices;
@@ -26,6 +27,8 @@ enum Chore {
     Ci,
     /// All tests, with their set-up
     Test,
+    /// Writes docs/chain.md from the chain in force
+    Chain,
     /// The conventions no compiler checks
     Tidy,
     /// Installs what the checks and tests need
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().chore {
         Chore::Ci => ci::ci(),
         Chore::Test => ci::test(),
+        Chore::Chain => chain::write(),
         Chore::Tidy => tidy::tidy(),
         Chore::Setup => setup::setup(),
         Chore::Demo => demo::demo(),

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::chain;
 use crate::shell::{self, command, output, say};
 
 #[cfg(test)]
@@ -68,6 +69,7 @@ pub(crate) fn tidy() -> Result<()> {
     ];
     let tree = output(command(env!("CARGO"))?.args(tree))?;
     breaches.extend(impure(&tree));
+    breaches.extend(chain::breaches(&listed)?);
     let metadata =
         output(command(env!("CARGO"))?.args(["metadata", "--no-deps", "--format-version", "1"]))?;
     breaches.extend(edges(&metadata)?);
@@ -103,33 +105,6 @@ fn source(path: &str, text: &str) -> Vec<String> {
                 breaches.push(format!("{path}:{}: say whose it is: {mark}(name)", number + 1));
             }
         }
-    }
-    breaches.extend(rule(path, text));
-    breaches
-}
-
-/// Breaches in a file that declares a rule: its id is its path, and it says what it does in a sentence.
-fn rule(path: &str, text: &str) -> Vec<String> {
-    let Some(place) =
-        path.strip_prefix("proxy/decide/src/stages/").and_then(|path| path.strip_suffix(".rs"))
-    else {
-        return Vec::new();
-    };
-    if !text.contains("Rule {") || place.ends_with("tests") {
-        return Vec::new();
-    }
-    let mut breaches = Vec::new();
-    if !text.contains(&format!("\"{place}\"")) {
-        breaches.push(format!("{path}: the rule's id is not its path, \"{place}\""));
-    }
-    let said = text
-        .split_once("says: \"")
-        .and_then(|(_, rest)| rest.split_once('"'))
-        .map(|(said, _)| said);
-    if !said.is_some_and(|said| {
-        said.ends_with('.') && said.starts_with(char::is_uppercase) && said.contains(' ')
-    }) {
-        breaches.push(format!("{path}: the rule says no sentence"));
     }
     breaches
 }

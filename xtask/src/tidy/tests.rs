@@ -11,23 +11,6 @@ fn a_long_file_a_mod_file_and_an_ownerless_mark_are_named() {
 }
 
 #[test]
-fn a_rule_carries_its_path_and_a_sentence() {
-    let path = "proxy/decide/src/stages/ingress/kill_switch.rs";
-    let rule = |id: &str, says: &str| {
-        format!("static RULE: Rule = Rule {{ id: RuleId(\"{id}\"), says: \"{says}\" }};")
-    };
-    assert_eq!(
-        source(path, &rule("ingress/kill_switch", "A stopped agent sends nothing.")).len(),
-        0
-    );
-    assert_eq!(
-        source(path, &rule("ingress/killswitch", "A stopped agent sends nothing.")).len(),
-        1
-    );
-    assert_eq!(source(path, &rule("ingress/kill_switch", "")).len(), 1);
-}
-
-#[test]
 fn the_core_may_not_reach_a_runtime() {
     assert!(impure("tollgate-decide v0.1.0 (/x)\nserde v1.0.0").is_empty());
     assert_eq!(impure("tollgate-decide v0.1.0 (/x)\ntokio v1.54.1 (*)").len(), 1);
