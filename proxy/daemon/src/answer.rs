@@ -16,10 +16,10 @@ use hyper::body::Incoming;
 use wire::{AnswerTerms, CutState, Decoder, Heard, HeardKind};
 
 use crate::answer::body::{AnswerBody, Releaser};
-use crate::exchange::{Exchange, Reply};
 use crate::exchange::settle::Ended;
-use crate::upstream::{self, headers};
+use crate::exchange::{Exchange, Reply};
 use crate::upstream::pool::{ConnHandle, Sent};
+use crate::upstream::{self, headers};
 
 /// How long a provider may say nothing in the middle of an answer. Longer than any documented
 /// interval between keep-alives; the exchange ends with an error then, as unavailable.
@@ -39,10 +39,20 @@ pub(crate) async fn carry(
     let events = is_event_stream(&head.headers);
     let ended = Ended::answered(&head);
     headers::inbound(&mut head.headers);
-    let following =
-        Following { exchange, judge, events, ended, body, scanner: AnswerScanner::default(), holdback: Holdback::default(), event: 0 };
+    let following = Following {
+        exchange,
+        judge,
+        events,
+        ended,
+        body,
+        scanner: AnswerScanner::default(),
+        holdback: Holdback::default(),
+        event: 0,
+    };
     match decoder {
-        Ok(decoder) if following.is_whole() => following.whole(head, decoder, connection, reply).await,
+        Ok(decoder) if following.is_whole() => {
+            following.whole(head, decoder, connection, reply).await
+        }
         Ok(decoder) => following.pieces(head, decoder, connection, reply).await,
         Err(unreadable) => {
             tracing::info!(%unreadable, id = following.exchange.case.id, "an answer cannot be read");
@@ -229,7 +239,9 @@ impl Following {
             }
             let sight = self.scan(&one)?;
             if !sight.found.is_empty() {
-                if let Ruling::Cut(refusal) = self.judge.see(&StreamEvent::Heard(sight.found.clone())) {
+                if let Ruling::Cut(refusal) =
+                    self.judge.see(&StreamEvent::Heard(sight.found.clone()))
+                {
                     return Err(refusal);
                 }
             }
@@ -304,7 +316,11 @@ impl Following {
 }
 
 /// The head as the caller gets it. The length holds only where every byte is passed as it came.
-fn released(mut head: http::response::Parts, body: AnswerBody, keep_length: bool) -> Response<AnswerBody> {
+fn released(
+    mut head: http::response::Parts,
+    body: AnswerBody,
+    keep_length: bool,
+) -> Response<AnswerBody> {
     if head.headers.remove(header::CONTENT_ENCODING).is_some() || !keep_length {
         head.headers.remove(header::CONTENT_LENGTH);
     }

@@ -81,7 +81,12 @@ impl Exchange {
         let received = gate.clock.now();
         let id = clock::ulid(received)?;
         let dialect = wire::dialect(connection.provider);
-        let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None, reset: connection.reset.clone() };
+        let entry = Entry {
+            exchange: id.clone(),
+            agent: run.agent.clone(),
+            key: None,
+            reset: connection.reset.clone(),
+        };
         let live = gate.kills.enter(entry);
         gate.metrics.live.inc();
         Ok(Self {
@@ -138,7 +143,13 @@ impl Exchange {
 
     /// Carries out a decision to forward: on disk first, then the last look at the switches, then
     /// the first byte that leaves.
-    async fn enact(mut self, head: Parts, out: forward::Outbound, decision: Decision, reply: Reply) {
+    async fn enact(
+        mut self,
+        head: Parts,
+        out: forward::Outbound,
+        decision: Decision,
+        reply: Reply,
+    ) {
         if let Err(error) = self.record(&decision, Some(&out)).await {
             self.settle_nothing();
             return self.answer_unrecorded(&error, reply);
@@ -148,7 +159,11 @@ impl Exchange {
             return self.answer_failure(&forward::Failure::NotSent(refusal), reply);
         }
         let judge = {
-            let cx = RequestContext { case: &self.case, policy: &self.run.policy, trail: &decision.trail };
+            let cx = RequestContext {
+                case: &self.case,
+                policy: &self.run.policy,
+                trail: &decision.trail,
+            };
             decide::stream::StreamJudge::open(&CHAIN, &cx, self.run.mode)
         };
         if let Some(observed) = &decision.observed {
@@ -188,10 +203,7 @@ impl Exchange {
 }
 
 pub(crate) fn killed(scope: KillScope) -> Refusal {
-    Refusal {
-        rule: decide::RuleId("ingress/kill_switch"),
-        reason: decide::Reason::Killed(scope),
-    }
+    Refusal { rule: decide::RuleId("ingress/kill_switch"), reason: decide::Reason::Killed(scope) }
 }
 
 fn unsealed() -> Refusal {

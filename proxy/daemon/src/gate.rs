@@ -1,18 +1,18 @@
 //! The gate's process: what it holds, how it starts and ends, and what it is asked over its socket.
 
-pub mod protocol;
 pub mod client;
 pub(crate) mod life;
 mod master_key;
 mod proof;
+pub mod protocol;
 mod registry;
 mod serve;
 pub mod socket;
 pub mod start;
 mod views;
 
-use std::sync::{Arc, Mutex};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::Clock;
 use crate::exchange::body::ByteBudget;

@@ -160,11 +160,8 @@ fn is_opaque(contract: Option<&Contract>, host: &str, port: u16) -> bool {
 async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Going) {
     let port = going.asked.port();
     let literal = || going.asked.ip().to_canonical().to_string();
-    let host = hello
-        .sni()
-        .map(|sni| normal(&sni))
-        .or_else(|| going.named.clone())
-        .unwrap_or_else(literal);
+    let host =
+        hello.sni().map(|sni| normal(&sni)).or_else(|| going.named.clone()).unwrap_or_else(literal);
     let agrees = going.named.as_ref().is_none_or(|named| *named == host);
     let connection = Connection::to(gate, run, host, port, Scheme::Https, agrees);
     if let Some(refusal) = connection.refusal() {
@@ -173,14 +170,15 @@ async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Goi
         drop(hello.refuse(hello::Refusal::AccessDenied).await);
         return;
     }
-    let config = match connection.gate.leaves.server_config(&connection.host, connection.gate.clock.now()) {
-        Ok(config) => config,
-        Err(error) => {
-            tracing::error!(%error, host = connection.host, "no certificate can be made");
-            drop(hello.refuse(hello::Refusal::Unavailable).await);
-            return;
-        }
-    };
+    let config =
+        match connection.gate.leaves.server_config(&connection.host, connection.gate.clock.now()) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, host = connection.host, "no certificate can be made");
+                drop(hello.refuse(hello::Refusal::Unavailable).await);
+                return;
+            }
+        };
     match hello.accept(config, HANDSHAKE_WITHIN).await {
         Ok(stream) => {
             let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -268,9 +266,7 @@ impl Connection {
             return destination(Reason::DestinationsDisagree(self.host.clone()));
         }
         let admitted = self.run.admits(&self.host, self.port) || self.run.mode == Mode::Observe;
-        (!admitted)
-            .then(|| Reason::DestinationNotAllowed(self.destination()))
-            .and_then(destination)
+        (!admitted).then(|| Reason::DestinationNotAllowed(self.destination())).and_then(destination)
     }
 
     /// The destination as a contract would write it.

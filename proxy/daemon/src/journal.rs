@@ -3,7 +3,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use audit::{Admission, Body, Counted, Draft, Flood, Kind, Ledger, LedgerError, Receipt, Refused, Source, Urgency, Who};
+use audit::{
+    Admission, Body, Counted, Draft, Flood, Kind, Ledger, LedgerError, Receipt, Refused, Source,
+    Urgency, Who,
+};
 use decide::Refusal;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -90,11 +93,8 @@ impl Journal {
 
     /// Whether a refusal is an entry of its own, or only counted with its like.
     pub fn is_single(&self, source: Source, refusal: &Refusal) -> bool {
-        let refused = Refused {
-            source,
-            rule: refusal.rule.0.to_owned(),
-            reason: refusal.reason.to_string(),
-        };
+        let refused =
+            Refused { source, rule: refusal.rule.0.to_owned(), reason: refusal.reason.to_string() };
         let now = self.clock.now().0;
         let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
         let due = flood.due(now);

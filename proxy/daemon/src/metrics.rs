@@ -125,7 +125,9 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.decisions.with_label_values(&["refuse", "destination"]).inc();
         let text = metrics.render().unwrap();
-        assert!(text.contains(r#"tollgate_decisions_total{outcome="refuse",rule="destination"} 1"#));
+        assert!(
+            text.contains(r#"tollgate_decisions_total{outcome="refuse",rule="destination"} 1"#)
+        );
         assert!(text.contains("tollgate_exchanges_live 0"));
     }
 }

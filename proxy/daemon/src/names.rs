@@ -64,10 +64,19 @@ impl Directory for Names {
                 });
             }
             Event::LookedUp(name, found) => {
-                tracing::info!(name, ?found, run = self.run.id, "a name was looked up for the agent");
+                tracing::info!(
+                    name,
+                    ?found,
+                    run = self.run.id,
+                    "a name was looked up for the agent"
+                );
             }
             Event::NotLookedUp(name) => {
-                tracing::warn!(name, run = self.run.id, "a name was not looked up: too long, or one of too many");
+                tracing::warn!(
+                    name,
+                    run = self.run.id,
+                    "a name was not looked up: too long, or one of too many"
+                );
             }
             Event::Full(_) => {
                 tracing::error!(run = self.run.id, "a run has used up its addresses for names");

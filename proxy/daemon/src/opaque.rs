@@ -66,7 +66,12 @@ fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
     let (gate, run) = (&connection.gate, &connection.run);
     let received = gate.clock.now();
     let id = clock::ulid(received)?;
-    let entry = Entry { exchange: id.clone(), agent: run.agent.clone(), key: None, reset: connection.reset.clone() };
+    let entry = Entry {
+        exchange: id.clone(),
+        agent: run.agent.clone(),
+        key: None,
+        reset: connection.reset.clone(),
+    };
     let live = gate.kills.enter(entry);
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(run.caller());

@@ -35,10 +35,7 @@ pub(crate) fn standing(head: &Parts, places: &'static [Place]) -> Vec<Found> {
 }
 
 fn values(head: &Parts, place: &Place) -> Vec<Found> {
-    let found = |text: &str| Found {
-        place: *place,
-        value: Value(Zeroizing::new(text.to_owned())),
-    };
+    let found = |text: &str| Found { place: *place, value: Value(Zeroizing::new(text.to_owned())) };
     match place.kind {
         Kind::Header(name) => head
             .headers
@@ -100,7 +97,11 @@ mod tests {
     use super::*;
 
     const PLACES: &[Place] = &[
-        Place { kind: Kind::Header("authorization"), form: Form::Bearer, role: wire::Role::Credential },
+        Place {
+            kind: Kind::Header("authorization"),
+            form: Form::Bearer,
+            role: wire::Role::Credential,
+        },
         Place { kind: Kind::Query("key"), form: Form::Raw, role: wire::Role::Credential },
     ];
 

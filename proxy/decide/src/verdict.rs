@@ -212,7 +212,9 @@ impl Reason {
             Self::Envelope(_) => Class::Malformed,
             Self::OverBudget { .. } | Self::Unpriced(_) | Self::Unbounded(_) => Class::Exhausted,
             Self::TooFast { .. } => Class::Throttled,
-            Self::NoSuchName(_) | Self::Upstream(_) | Self::Unverifiable(_) | Self::Unsealed => Class::Unavailable,
+            Self::NoSuchName(_) | Self::Upstream(_) | Self::Unverifiable(_) | Self::Unsealed => {
+                Class::Unavailable
+            }
         }
     }
 

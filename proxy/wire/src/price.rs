@@ -55,9 +55,9 @@ fn beyond_bytes(root: &Value<'_, '_>) -> bool {
 /// Whether some content part below is not text.
 fn has_media(value: Value<'_, '_>) -> bool {
     let parts = |value: Value<'_, '_>| {
-        ["content", "output"].iter().any(|name| {
-            value.get(name).is_some_and(|content| content.items().any(is_media))
-        })
+        ["content", "output"]
+            .iter()
+            .any(|name| value.get(name).is_some_and(|content| content.items().any(is_media)))
     };
     value.items().any(|item| parts(item) || is_media(item))
 }
@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn an_image_is_not_also_inside_a_tool_result() {
         let plain = r#"{"messages":[{"content":[{"type":"image_url","image_url":{"url":"x"}}]}]}"#;
-        let nested = r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#;
+        let nested =
+            r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#;
         assert!(facts(plain).beyond_bytes);
         assert!(facts(nested).beyond_bytes);
         assert!(facts(r#"{"input":[{"type":"input_file","file_id":"f"}]}"#).beyond_bytes);
@@ -133,9 +134,9 @@ mod tests {
 
     #[test]
     fn fields_that_move_the_price_are_listed() {
-        let listed = facts(r#"{"speed":"fast","audio":{"voice":"a"},"modalities":["text","audio"]}"#);
-        let expected =
-            [("speed", "fast"), ("audio", "present"), ("modalities", "present")];
+        let listed =
+            facts(r#"{"speed":"fast","audio":{"voice":"a"},"modalities":["text","audio"]}"#);
+        let expected = [("speed", "fast"), ("audio", "present"), ("modalities", "present")];
         assert_eq!(listed.fields, expected.map(|(a, b)| (a, b.to_owned())));
     }
 }

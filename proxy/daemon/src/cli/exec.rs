@@ -50,14 +50,20 @@ struct Contract {
 }
 
 fn exec(args: &ExecArgs) -> Result<i32, Failure> {
-    let (program, arguments) = args.command.split_first().ok_or_else(|| Failure::usage("no command"))?;
+    let (program, arguments) =
+        args.command.split_first().ok_or_else(|| Failure::usage("no command"))?;
     let command = file_name(program);
-    let here = std::env::current_dir()
-        .map_err(|error| Failure::could_not(format!("the working folder cannot be found: {error}")))?;
+    let here = std::env::current_dir().map_err(|error| {
+        Failure::could_not(format!("the working folder cannot be found: {error}"))
+    })?;
     let state = state(args, &here)?;
     let contract = contract(args, &command, &state)?;
     let sorted = known::sort(std::env::vars_os(), &args.keep_env);
-    let said = inside::Said::of(&contract.shown, contract.policy.contract(&agent(args, &command)), &sorted);
+    let said = inside::Said::of(
+        &contract.shown,
+        contract.policy.contract(&agent(args, &command)),
+        &sorted,
+    );
     let register = register(args, &command, contract.policy, &sorted)?;
     let mut conn = client::connect_or_spawn(&state)?;
     let mut spec = Spec::here(program.clone(), arguments.to_vec())
@@ -123,7 +129,10 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
     let mut shown = file.name.clone();
     let profile = args.profile.as_deref().or_else(|| builtin::profile(command).map(|_| command));
     if let Some(name) = profile {
-        let missing = || Failure::usage(format!("there is no profile {name}")).then("tollgate policy show --help");
+        let missing = || {
+            Failure::usage(format!("there is no profile {name}"))
+                .then("tollgate policy show --help")
+        };
         policy = policy_file::add_profile(&policy, name).ok_or_else(missing)?.map_err(faults)?;
         shown = format!("{shown}, profile {name}");
     }
@@ -152,7 +161,8 @@ fn edited(args: &ExecArgs, mut policy: Policy) -> Result<Policy, Failure> {
     }
     if !args.allow.is_empty() {
         let parsed = args.allow.iter().map(|text| {
-            parse_destination(text).map_err(|error| Failure::usage(format!("--allow {text}: {error}")))
+            parse_destination(text)
+                .map_err(|error| Failure::usage(format!("--allow {text}: {error}")))
         });
         policy = policy.with_grants(&parsed.collect::<Result<Vec<_>, _>>()?);
     }
@@ -214,12 +224,18 @@ fn registered(
         Some(Answer::Ready(prepared)) => Ok(*prepared),
         Some(Answer::Failed { what }) => Err(what.into()),
         Some(_) => Err("the gate answered something else than was asked".into()),
-        None => Err("the gate ended before the run could start; its log is gate.log in the state folder".into()),
+        None => Err(
+            "the gate ended before the run could start; its log is gate.log in the state folder"
+                .into(),
+        ),
     }
 }
 
 fn finish(conn: &mut Conn, exit: i32) -> Result<Summary, Failure> {
-    let broke = || Failure::could_not("the gate ended before the run did: what it did last is in the ledger").then("tollgate tail");
+    let broke = || {
+        Failure::could_not("the gate ended before the run did: what it did last is in the ledger")
+            .then("tollgate tail")
+    };
     conn.send(&Ask::Finish { exit }).map_err(|_gone| broke())?;
     match conn.receive::<Answer>() {
         Ok(Some(Answer::Finished(summary))) => Ok(*summary),

@@ -66,9 +66,7 @@ pub(crate) struct KillArgs {
 
 /// Flags of `tollgate unkill`.
 #[derive(Debug, Args)]
-#[command(
-    before_help = "Example:\n  tollgate unkill --agent refund-bot --reason INC-4711"
-)]
+#[command(before_help = "Example:\n  tollgate unkill --agent refund-bot --reason INC-4711")]
 pub(crate) struct UnkillArgs {
     #[command(flatten)]
     whom: Whom,

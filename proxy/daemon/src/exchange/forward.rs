@@ -4,19 +4,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use decide::case::{EndpointClass, Reservation, Scheme};
+use decide::{Known, Refusal};
 use http::request::Parts;
 use http::{Request, header};
 use http_body_util::Full;
-use decide::case::{EndpointClass, Reservation, Scheme};
-use decide::{Known, Refusal};
 use wire::{Amendment, AnswerTerms, Edit, Reading, Scanned};
 
 use super::Exchange;
 use super::gather::Body;
-use crate::record::Amended;
-use crate::upstream::headers::Coding;
 use crate::keys;
 use crate::places;
+use crate::record::Amended;
+use crate::upstream::headers::Coding;
 use crate::upstream::pool::{PoolKey, Sent, UpstreamError};
 use crate::upstream::{self, headers};
 use crate::vault::inject::{self, Form};
@@ -119,7 +119,8 @@ impl Exchange {
                 tracing::error!(%error, credential = key.credential, "a credential cannot be put in");
                 super::unsealed()
             };
-            let secret = self.gate.vault.reveal(&key.credential).map_err(|error| unusable(&error))?;
+            let secret =
+                self.gate.vault.reveal(&key.credential).map_err(|error| unusable(&error))?;
             for form in forms(&head, self.dialect.places()) {
                 inject::inject(&mut leaving, form, &secret).map_err(|error| unusable(&error))?;
             }

@@ -88,7 +88,13 @@ impl Exchange {
             Ok(held) => {
                 let sent = held.bytes.clone();
                 let (decoded, fault) = decoded(head, &sent, limit);
-                Body { sent, decoded, faults: Vec::from_iter(fault), missing: None, _held: Some(held) }
+                Body {
+                    sent,
+                    decoded,
+                    faults: Vec::from_iter(fault),
+                    missing: None,
+                    _held: Some(held),
+                }
             }
             Err(Unread::TooLarge) => Body::unread(Some(EnvelopeFault::Oversize(limit)), None),
             Err(Unread::NoRoom) => Body::unread(None, Some(Missing::Unreachable)),
@@ -163,7 +169,12 @@ impl Exchange {
         body: &Body,
         reading: &Reading<'_>,
     ) -> Scanned {
-        let scanned = wire::scan_request(head, self.dialect.places(), reading.document.as_ref(), &body.decoded);
+        let scanned = wire::scan_request(
+            head,
+            self.dialect.places(),
+            reading.document.as_ref(),
+            &body.decoded,
+        );
         self.case.findings = Known::Fact(Findings {
             secrets: scanned.findings.secrets.clone(),
             replaceable: scanned.findings.replaceable,
@@ -217,7 +228,8 @@ impl Exchange {
             price_fields: &fields,
             least_output: self.dialect.min_output_limit(),
         };
-        money::weigh(&weighed, price).map_err(|unbounded| Reservation::Unbounded { field: unbounded.field })
+        money::weigh(&weighed, price)
+            .map_err(|unbounded| Reservation::Unbounded { field: unbounded.field })
     }
 
     fn payer(&self, ask: &Ask) -> Payer {
@@ -251,8 +263,13 @@ impl Body {
 fn decoded(head: &Parts, sent: &Bytes, limit: u64) -> (Bytes, Option<EnvelopeFault>) {
     let coding = head.headers.get(http::header::CONTENT_ENCODING);
     let Some(coding) = coding else { return (sent.clone(), None) };
-    let strange = || EnvelopeFault::BadEncoding(String::from_utf8_lossy(coding.as_bytes()).into_owned());
-    match coding.to_str().map_err(|_form| strange()).and_then(|coding| wire::encoding::decode(Some(coding), sent, limit)) {
+    let strange =
+        || EnvelopeFault::BadEncoding(String::from_utf8_lossy(coding.as_bytes()).into_owned());
+    match coding
+        .to_str()
+        .map_err(|_form| strange())
+        .and_then(|coding| wire::encoding::decode(Some(coding), sent, limit))
+    {
         Ok(decoded) => (decoded, None),
         Err(fault) => (Bytes::new(), Some(fault)),
     }

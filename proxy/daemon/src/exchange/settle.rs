@@ -74,7 +74,10 @@ impl Exchange {
     /// Nothing may leave that is not recorded.
     pub(super) fn answer_unrecorded(&self, error: &Unrecorded, reply: Reply) {
         tracing::error!(%error, id = self.case.id, "refused: not recorded");
-        self.tell(&Refusal { rule: RuleId("verdict/seal"), reason: Missing::Unreachable.into() }, reply);
+        self.tell(
+            &Refusal { rule: RuleId("verdict/seal"), reason: Missing::Unreachable.into() },
+            reply,
+        );
     }
 
     /// Carried out, and nothing came back.
@@ -135,7 +138,10 @@ impl Exchange {
             return Settlement::Zero;
         }
         let tokens = ended.usage.as_ref().map_or(0, money::Usage::tokens);
-        let cost = self.price().zip(ended.usage.as_ref()).and_then(|(price, usage)| money::actual(usage, price));
+        let cost = self
+            .price()
+            .zip(ended.usage.as_ref())
+            .and_then(|(price, usage)| money::actual(usage, price));
         match cost {
             Some(cost) if ended.finished => Settlement::Actual { cost, tokens },
             Some(estimate) => Settlement::InDoubt { estimate, tokens },
@@ -212,7 +218,8 @@ impl Ended {
         if self.first_byte.is_none() {
             let now = exchange.gate.clock.now();
             self.first_byte = Some(now);
-            let waited = std::time::Duration::from_micros(now.0.saturating_sub(exchange.case.received.0));
+            let waited =
+                std::time::Duration::from_micros(now.0.saturating_sub(exchange.case.received.0));
             exchange.gate.metrics.first_byte.observe(waited.as_secs_f64());
         }
         self.outcome.bytes_out += bytes as u64;
@@ -300,11 +307,8 @@ pub(crate) async fn refuse_connection(connection: &Connection, refusal: Refusal)
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(connection.run.caller());
     case.destination = Known::Fact(connection.fact(true));
-    let decision = Decision {
-        outcome: decide::Outcome::Refuse(refusal),
-        observed: None,
-        trail: Vec::new(),
-    };
+    let decision =
+        Decision { outcome: decide::Outcome::Refuse(refusal), observed: None, trail: Vec::new() };
     if let Err(error) = Written::of(connection, &case, &decision).commit().await {
         tracing::error!(%error, "a refused connection is not recorded");
     }

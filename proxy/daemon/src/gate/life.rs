@@ -40,10 +40,14 @@ pub enum StartError {
     #[error("the ledger cannot be opened: {0}")]
     Ledger(#[source] OpenError),
     /// The ledger has less than it acknowledged.
-    #[error("the ledger falls short of what it acknowledged ({0}); restore the state folder from its backup. Everything is refused until then")]
+    #[error(
+        "the ledger falls short of what it acknowledged ({0}); restore the state folder from its backup. Everything is refused until then"
+    )]
     Behind(String),
     /// An entry cannot be understood.
-    #[error("entry {0} of the ledger cannot be understood: it was written by a newer tollgate; use that one")]
+    #[error(
+        "entry {0} of the ledger cannot be understood: it was written by a newer tollgate; use that one"
+    )]
     Unread(u64),
     /// The state's key or the socket's folder cannot be used.
     #[error("{0}")]
@@ -105,14 +109,16 @@ impl Running {
     fn start(state: &StateFolder) -> Result<Self, StartError> {
         // Both TLS stacks of this process use one provider of cryptography; a second call changes nothing.
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let key = load_or_make_master_key(state).map_err(|error| StartError::Key(error.to_string()))?;
+        let key =
+            load_or_make_master_key(state).map_err(|error| StartError::Key(error.to_string()))?;
         let folder = || state.fd().try_clone_to_owned().map_err(system("opening the state folder"));
         let master = MasterKey::open(folder()?)?;
         let clock = Clock::system();
         let (ledger, views) = open_ledger(state, &key, &clock)?;
         let vault = Vault::open(folder()?, &master)?;
         let leaves = Leaves::new(authority(&vault, &clock)?, clock.now())?;
-        let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.to_string()))?;
+        let catalog =
+            Catalog::built_in().map_err(|error| StartError::Catalog(error.to_string()))?;
         let books = Books::new(views.books);
         let journal = Journal::new(ledger, clock.clone());
         doubt_what_is_open(&books, &journal, &clock);
@@ -154,7 +160,11 @@ impl Running {
     }
 }
 
-fn open_ledger(state: &StateFolder, key: &StateKey, clock: &Clock) -> Result<(Ledger, Views), StartError> {
+fn open_ledger(
+    state: &StateFolder,
+    key: &StateKey,
+    clock: &Clock,
+) -> Result<(Ledger, Views), StartError> {
     let shared = Shared::default();
     let time = clock.clone();
     let mut options = Options::new(

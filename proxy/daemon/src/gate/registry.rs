@@ -64,8 +64,7 @@ pub(super) fn register(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .insert(run.id.clone(), Arc::clone(&run));
-    let prepared =
-        Prepared { run: run.id.clone(), env, ca_pem: gate.leaves.authority().pem() };
+    let prepared = Prepared { run: run.id.clone(), env, ca_pem: gate.leaves.authority().pem() };
     Ok((Registered { run, by: register.by }, prepared))
 }
 
@@ -135,7 +134,9 @@ fn run(
 fn connector(upstream_ca: &[String]) -> anyhow::Result<Connector> {
     let mut more = Vec::new();
     for pem in upstream_ca {
-        more.extend(read_authorities(pem.as_bytes()).map_err(|why| anyhow!("--upstream-ca {why}"))?);
+        more.extend(
+            read_authorities(pem.as_bytes()).map_err(|why| anyhow!("--upstream-ca {why}"))?,
+        );
     }
     Ok(Connector::new(&more)?)
 }

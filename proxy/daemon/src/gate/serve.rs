@@ -164,7 +164,8 @@ fn unkill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
 }
 
 fn raise(gate: &Arc<Gate>, run: String, limit: MicroUsd, by: String, traffic: &Handle) -> Answer {
-    let live = gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&run).cloned();
+    let live =
+        gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&run).cloned();
     let Some(live) = live else {
         return failed(&format!("no run {run} is live at this gate"));
     };

@@ -54,11 +54,13 @@ impl View for Shared {
 
     fn snapshot(&self) -> Vec<u8> {
         // Plain data with text keys: there is nothing in it that JSON cannot hold.
-        serde_json::to_vec(&*self.0.lock().unwrap_or_else(PoisonError::into_inner)).unwrap_or_default()
+        serde_json::to_vec(&*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            .unwrap_or_default()
     }
 
     fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
-        let views = serde_json::from_slice(bytes).map_err(|error| RestoreError(error.to_string()))?;
+        let views =
+            serde_json::from_slice(bytes).map_err(|error| RestoreError(error.to_string()))?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = views;
         Ok(())
     }

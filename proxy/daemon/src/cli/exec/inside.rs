@@ -78,19 +78,28 @@ impl Said {
         let kernel = rustix::system::uname();
         let release = kernel.release().to_string_lossy();
         let release: String = release.split('.').take(2).collect::<Vec<_>>().join(".");
-        let mut line = format!("tollgate: {mode} · own network, kernel {release} · policy: {policy}");
-        let sealed: Vec<&str> =
-            sorted.found.iter().flat_map(|found| found.variables.iter().map(String::as_str)).collect();
+        let mut line =
+            format!("tollgate: {mode} · own network, kernel {release} · policy: {policy}");
+        let sealed: Vec<&str> = sorted
+            .found
+            .iter()
+            .flat_map(|found| found.variables.iter().map(String::as_str))
+            .collect();
         for (what, names) in [
             ("key sealed", sealed),
             ("withheld", sorted.withheld.iter().map(String::as_str).collect()),
-            ("real key kept inside, what it pays is not governed", sorted.kept.iter().map(String::as_str).collect()),
+            (
+                "real key kept inside, what it pays is not governed",
+                sorted.kept.iter().map(String::as_str).collect(),
+            ),
         ] {
             if !names.is_empty() {
                 line = format!("{line} · {what}: {}", names.join(", "));
             }
         }
-        Self(format!("{line}\n          not closed: sockets of other programs, files that others run later"))
+        Self(format!(
+            "{line}\n          not closed: sockets of other programs, files that others run later"
+        ))
     }
 
     /// Says it, on standard error.
@@ -113,9 +122,8 @@ pub(super) fn prepared(
 ) -> Result<launch::Prepared, Box<dyn Error + Send + Sync>> {
     let bundles: Vec<PathBuf> =
         BUNDLES.iter().map(PathBuf::from).filter(|path| path.is_file()).collect();
-    let bundle = bundles
-        .first()
-        .ok_or("no bundle of certificate authorities: install ca-certificates")?;
+    let bundle =
+        bundles.first().ok_or("no bundle of certificate authorities: install ca-certificates")?;
     let mut trusted = std::fs::read(bundle)?;
     if let Some(own) = std::env::var_os("SSL_CERT_FILE").filter(|own| Path::new(own) != bundle) {
         trusted.push(b'\n');
@@ -150,7 +158,8 @@ fn environment(
     bundle: &Path,
 ) -> Vec<(OsString, Option<OsString>)> {
     let gone = REMOVED.iter().copied().chain(sorted.withheld.iter().map(String::as_str));
-    let mut edits: Vec<(OsString, Option<OsString>)> = gone.map(|name| (name.into(), None)).collect();
+    let mut edits: Vec<(OsString, Option<OsString>)> =
+        gone.map(|name| (name.into(), None)).collect();
     edits.extend(BUNDLE_VARIABLES.iter().map(|name| ((*name).into(), Some(bundle.into()))));
     edits.extend(SWITCHES.iter().map(|(name, value)| ((*name).into(), Some((*value).into()))));
     edits.extend(

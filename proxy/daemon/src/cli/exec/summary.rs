@@ -34,12 +34,18 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
     }
     first.push_str(&format!(" · {} refused · {chain}", grouped(summary.refused)));
     let mut lines = vec![first];
-    lines.extend(summary.refusals.iter().map(|(what, id)| {
-        format!("          refused: {what}     why: tollgate inspect {id}")
-    }));
-    lines.extend(summary.observed.iter().map(|(what, count)| {
-        format!("          would be refused: {what}{}", times(*count))
-    }));
+    lines.extend(
+        summary
+            .refusals
+            .iter()
+            .map(|(what, id)| format!("          refused: {what}     why: tollgate inspect {id}")),
+    );
+    lines.extend(
+        summary
+            .observed
+            .iter()
+            .map(|(what, count)| format!("          would be refused: {what}{}", times(*count))),
+    );
     lines
 }
 
@@ -50,7 +56,11 @@ fn times(count: u64) -> String {
 /// Rounded up to a cent, or exact below ten cents.
 fn cents(amount: MicroUsd) -> String {
     const CENT: u64 = 10_000;
-    if amount.0 < 10 * CENT { amount.to_string() } else { MicroUsd(amount.0.div_ceil(CENT) * CENT).to_string() }
+    if amount.0 < 10 * CENT {
+        amount.to_string()
+    } else {
+        MicroUsd(amount.0.div_ceil(CENT) * CENT).to_string()
+    }
 }
 
 /// Reads the run's entries back from disk, with every hash and link.
@@ -94,7 +104,10 @@ mod tests {
             limit: Some(MicroUsd(5_000_000)),
             prices_of: "2026-11-20".into(),
             refused: 1,
-            refusals: vec![("destination: pastebin.com (not in the contract)".into(), "01JD".into())],
+            refusals: vec![(
+                "destination: pastebin.com (not in the contract)".into(),
+                "01JD".into(),
+            )],
             ..Summary::default()
         };
         assert_eq!(
