@@ -2,6 +2,8 @@
 //!
 //! This file is the only place that knows the order.
 
+mod page;
+
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +12,8 @@ use crate::policy::Mode;
 use crate::stages::{content, engines, filtering, ingress, verdict};
 use crate::verdict::Bite;
 use crate::{Policy, Reason, RequestContext, RuleId, Stage, Verdict};
+
+pub use page::markdown;
 
 /// The chain in force.
 pub static CHAIN: Chain = Chain(&[
@@ -104,6 +108,13 @@ pub struct Refusal {
     pub rule: RuleId,
     /// Why.
     pub reason: Reason,
+}
+
+impl core::fmt::Display for Refusal {
+    /// `model_scope: gpt-5-pro is not in this agent's contract. Allowed: gpt-5-mini`.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}: {}", self.rule.name(), self.reason)
+    }
 }
 
 impl Chain {
@@ -211,3 +222,6 @@ impl Judging<'_> {
         self.trail.push(Said { rule, verdict });
     }
 }
+
+#[cfg(test)]
+mod tests;

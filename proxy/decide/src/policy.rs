@@ -1,7 +1,12 @@
 //! The compiled policy: immutable, named by digest.
 
+pub mod builtin;
+mod compile;
+mod destination;
 mod glob;
 mod narrow;
+pub mod raw;
+mod units;
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -9,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::case::MicroUsd;
 
+pub use compile::{PolicyError, compile, with_profile};
+pub use destination::{DestinationError, parse as parse_destination};
 pub use glob::Glob;
 
 /// Whether refusals bite.

@@ -3,6 +3,8 @@
 //! The unit of release is the provider's event. [`Answer`] is a sans-I/O state machine: the edge
 //! feeds it what happened, in order, and learns up to which event the caller may receive.
 
+mod holdback;
+
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,8 @@ use crate::policy::Mode;
 use crate::scan::SecretClass;
 use crate::verdict::{Bite, KeyEnd};
 use crate::{Missing, Reason, Refusal, RequestContext, RuleId, Verdict};
+
+pub use holdback::{Holdback, Kind, Released};
 
 /// One thing that happened to an open answer, in the order it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,5 +1,7 @@
 //! What a rule may say, and what the caller is told.
 
+mod hint;
+
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};

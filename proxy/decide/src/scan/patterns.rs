@@ -278,4 +278,4 @@ const _: () = {
 };
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
