@@ -1,0 +1,120 @@
+//! Decides from an address, a port and a protocol what becomes of a connect or a datagram.
+
+use tollgate_ebpf_shared::{DNS_PORT, Endpoint, INTAKE_PORT, Words, mapped};
+
+pub const STREAM: u32 = 1;
+pub const DGRAM: u32 = 2;
+pub const TCP: u32 = 6;
+pub const UDP: u32 = 17;
+
+/// `127.0.0.1` as it lies in memory.
+const LOCALHOST: u32 = u32::from_ne_bytes([127, 0, 0, 1]);
+/// `::1` as it lies in memory.
+const LOCALHOST6: Words = [0, 0, 0, u32::from_ne_bytes([0, 0, 0, 1])];
+
+/// What becomes of a connect or a datagram.
+#[derive(Clone, Copy)]
+pub enum Fate {
+    /// It goes where it wanted to.
+    Allow,
+    /// It goes where an earlier call on this socket was sent; what that call wanted stays noted.
+    Stay,
+    /// It fails with EPERM.
+    Refuse,
+    /// It goes to the gate.
+    Redirect(Endpoint),
+}
+
+/// Where a socket wants to go.
+#[derive(Clone, Copy)]
+pub struct Whereto {
+    address: Words,
+    port: u16,
+    protocol: u32,
+    v6_socket: bool,
+}
+
+impl Whereto {
+    /// From the fields of the context: the port is in network order in the low half of its word.
+    #[inline(always)]
+    pub fn new(address: Words, port: u32, protocol: u32, v6_socket: bool) -> Self {
+        Self { address, port: u16::from_be(port as u16), protocol, v6_socket }
+    }
+
+    /// The call was made with an IPv6 address (also a mapped one).
+    #[inline(always)]
+    pub fn is_v6(&self) -> bool {
+        self.v6_socket
+    }
+
+    /// The destination as the program named it.
+    #[inline(always)]
+    pub fn endpoint(&self) -> Endpoint {
+        Endpoint { address: self.address, port: u32::from(self.port) }
+    }
+
+    /// One of the gate's two addresses that a redirected socket really talks to.
+    #[inline(always)]
+    pub fn is_ours(&self) -> bool {
+        let here =
+            if self.is_mapped() { self.address[3] == LOCALHOST } else { self.is_localhost6() };
+        here && (self.port == INTAKE_PORT || self.port == DNS_PORT)
+    }
+
+    /// TCP and connected UDP.
+    #[inline(always)]
+    pub fn connect(&self) -> Fate {
+        match self.protocol {
+            TCP if self.port == DNS_PORT => self.to_gate(DNS_PORT),
+            TCP if !self.is_loopback() => self.to_gate(INTAKE_PORT),
+            // Nobody connects to the intake by its own name: it has no destination to be judged by.
+            TCP if self.port == INTAKE_PORT => Fate::Refuse,
+            TCP => Fate::Allow,
+            UDP => self.datagram(),
+            _ => Fate::Refuse,
+        }
+    }
+
+    /// A datagram: questions for names go to the responder, the rest stays inside.
+    #[inline(always)]
+    pub fn datagram(&self) -> Fate {
+        if self.port == DNS_PORT && self.is_ours() {
+            // A connected IPv6 socket with a mapped destination asks again at each datagram.
+            Fate::Stay
+        } else if self.port == DNS_PORT {
+            self.to_gate(DNS_PORT)
+        } else if self.is_loopback() {
+            Fate::Allow
+        } else {
+            Fate::Refuse
+        }
+    }
+
+    #[inline(always)]
+    fn to_gate(&self, port: u16) -> Fate {
+        let address = if self.is_mapped() { mapped(LOCALHOST) } else { LOCALHOST6 };
+        Fate::Redirect(Endpoint { address, port: u32::from(port) })
+    }
+
+    #[inline(always)]
+    fn is_mapped(&self) -> bool {
+        let [a, b, c, _] = mapped(0);
+        self.address[0] == a && self.address[1] == b && self.address[2] == c
+    }
+
+    /// `127/8`, `::1`, and the unspecified addresses, which the kernel treats as the local host.
+    #[inline(always)]
+    fn is_loopback(&self) -> bool {
+        if self.is_mapped() {
+            let v4 = self.address[3];
+            v4 == 0 || v4.to_ne_bytes()[0] == 127
+        } else {
+            self.is_localhost6() || self.address == [0; 4]
+        }
+    }
+
+    #[inline(always)]
+    fn is_localhost6(&self) -> bool {
+        self.address == LOCALHOST6
+    }
+}

@@ -1,0 +1,257 @@
+//! A front with the smallest gate there can be: it says where each connection wanted to go, and answers every name
+//! with one address. The tests of this crate run commands in it.
+
+#![expect(
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test program: it ends at the first surprise"
+)]
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::{net::UnixStream, process::CommandExt},
+    },
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use tollgate_ebpf::Enforcement;
+use tollgate_launch::{
+    Absent, Cover, Ended, Identity, Listeners, Prepared, Registration, Spec, front, recv_fds,
+    send_fds,
+};
+
+/// What the stub's responder answers to every question for an IPv4 address.
+const ANSWER: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 7);
+
+fn main() {
+    tollgate_launch::init_if_asked();
+    if std::env::args_os().nth(1).is_some_and(|word| word == "__gate") {
+        gate();
+        return;
+    }
+    let code = match run(Options::read()) {
+        Ok(ended) => ended.code(),
+        Err(error) => {
+            eprintln!("cage: {error}");
+            tollgate_launch::OWN_FAILURE
+        }
+    };
+    std::process::exit(code);
+}
+
+struct Options {
+    spec: Spec,
+    prepared: Prepared,
+    log: PathBuf,
+    time: bool,
+    gate_pid: Option<PathBuf>,
+}
+
+impl Options {
+    fn read() -> Self {
+        let mut arguments = std::env::args_os().skip(1);
+        let mut spec = Spec::here(OsString::new(), Vec::new()).unwrap();
+        let mut prepared = Prepared {
+            environment: Vec::new(),
+            covers: Vec::new(),
+            read_only: Vec::new(),
+            absent: Vec::new(),
+            gate_alive: None,
+        };
+        let mut log = PathBuf::from("/dev/null");
+        let (mut time, mut gate_pid) = (false, None);
+        while let Some(flag) = arguments.next() {
+            let mut value = || arguments.next().expect("a value").into_string().unwrap();
+            match flag.to_str().unwrap() {
+                "--" => break,
+                "--log" => log = value().into(),
+                "--time" => time = true,
+                "--gate-pid" => gate_pid = Some(value().into()),
+                "--cover" => {
+                    let (path, text) = (value(), value());
+                    let cover = Cover {
+                        path: path.into(),
+                        bytes: text.into_bytes(),
+                        mode: 0o644,
+                        owner: None,
+                    };
+                    prepared.covers.push(cover);
+                }
+                "--read-only" => prepared.read_only.push(value().into()),
+                "--absent" => prepared.absent.push(Absent { path: value().into(), inode: None }),
+                "--absent-inode" => {
+                    let (path, inode) = (value(), value().parse().unwrap());
+                    prepared.absent.push(Absent { path: path.into(), inode: Some((0, inode)) });
+                }
+                "--write" => spec.write.push(value().into()),
+                "--share-fd" => spec.share.push(value().parse().unwrap()),
+                "--uid" => {
+                    let uid = value().parse().unwrap();
+                    spec.identity = Identity { uid, gid: uid, groups: vec![uid] };
+                }
+                "--unset" => prepared.environment.push((value().into(), None)),
+                "--set" => {
+                    let (name, text) = (value(), value());
+                    prepared.environment.push((name.into(), Some(text.into())));
+                }
+                other => panic_on(other),
+            }
+        }
+        spec.program = arguments.next().expect("a command");
+        spec.arguments = arguments.collect();
+        Self { spec, prepared, log, time, gate_pid }
+    }
+}
+
+fn panic_on(flag: &str) -> ! {
+    eprintln!("cage: unknown flag {flag}");
+    std::process::exit(2)
+}
+
+fn run(options: Options) -> Result<Ended, Box<dyn std::error::Error>> {
+    let Options { spec, mut prepared, log, time, gate_pid } = options;
+    let (ours, theirs) = UnixStream::pair()?;
+    let gate = Command::new("/proc/self/exe")
+        .args([OsString::from("__gate"), log.into()])
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    if let Some(path) = gate_pid {
+        std::fs::write(path, gate.id().to_string())?;
+    }
+    let begun = Instant::now();
+    let mut registered = begun;
+    let ended = front(spec, |registration: &Registration<'_>| {
+        let before = Instant::now();
+        let mut fds = registration.listeners.fds();
+        fds.push(registration.cgroup);
+        send_fds(&ours, b"run", &fds)?;
+        let mut answer = [0; 65536];
+        let (length, _) = recv_fds(&ours, &mut answer)?;
+        if &answer[..length] != b"ok" {
+            return Err(String::from_utf8_lossy(&answer[..length]).into_owned().into());
+        }
+        prepared.gate_alive = Some(ours.try_clone()?.into());
+        registered += before.elapsed();
+        Ok(prepared)
+    });
+    if time {
+        let all = begun.elapsed();
+        eprintln!(
+            "cage: front {:.1} ms, of which the gate {:.1} ms",
+            ms(all),
+            ms(registered - begun)
+        );
+    }
+    Ok(ended?)
+}
+
+fn ms(time: std::time::Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The gate's process: serves one run and ends when its front has.
+fn gate() {
+    let log: PathBuf = std::env::args_os().nth(2).unwrap().into();
+    let log = Arc::new(Mutex::new(OpenOptions::new().append(true).create(true).open(log).unwrap()));
+    let stdin = std::io::stdin();
+    let front = UnixStream::from(stdin.as_fd().try_clone_to_owned().unwrap());
+    let mut word = [0; 16];
+    let (_, mut fds) = recv_fds(&front, &mut word).unwrap();
+    let Some(cgroup) = fds.pop() else { return };
+    let listeners = Listeners::from_fds(fds).unwrap();
+    let enforcement = match Enforcement::attach(cgroup.as_fd()) {
+        Ok(enforcement) => Arc::new(enforcement),
+        Err(error) => {
+            send_fds(&front, error.to_string().as_bytes(), &[]).unwrap();
+            return;
+        }
+    };
+    serve(listeners, &enforcement, &log);
+    send_fds(&front, b"ok", &[]).unwrap();
+    // Ends with the front.
+    let mut rest = Vec::new();
+    drop((&front).read_to_end(&mut rest));
+}
+
+fn serve(listeners: Listeners, enforcement: &Arc<Enforcement>, log: &Arc<Mutex<File>>) {
+    for listener in listeners.intake {
+        let (enforcement, log) = (Arc::clone(enforcement), Arc::clone(log));
+        std::thread::spawn(move || intake(&listener, &enforcement, &log));
+    }
+    for socket in listeners.dns_udp {
+        let log = Arc::clone(log);
+        std::thread::spawn(move || dns_udp(&socket, &log));
+    }
+    for listener in listeners.dns_tcp {
+        let log = Arc::clone(log);
+        std::thread::spawn(move || dns_tcp(&listener, &log));
+    }
+}
+
+fn note(log: &Mutex<File>, line: &str) {
+    log.lock().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// Says where the connection wanted to go; one that cannot be known is closed.
+fn intake(listener: &TcpListener, enforcement: &Enforcement, log: &Mutex<File>) {
+    while let Ok((mut stream, peer)) = listener.accept() {
+        let Some(wanted) = enforcement.original_dst(peer) else {
+            note(log, "unknown");
+            continue;
+        };
+        note(log, &format!("tcp {wanted}"));
+        drop(stream.write_all(format!("{wanted}\n").as_bytes()));
+    }
+}
+
+fn dns_udp(socket: &UdpSocket, log: &Mutex<File>) {
+    let mut question = [0; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut question) {
+        note(log, "dns udp");
+        drop(socket.send_to(&answer(&question[..length]), from));
+    }
+}
+
+fn dns_tcp(listener: &TcpListener, log: &Mutex<File>) {
+    while let Ok((mut stream, _)) = listener.accept() {
+        note(log, "dns tcp");
+        drop(answer_on(&mut stream));
+    }
+}
+
+fn answer_on(stream: &mut TcpStream) -> std::io::Result<()> {
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let mut question = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut question)?;
+    let answer = answer(&question);
+    stream.write_all(&u16::try_from(answer.len()).unwrap().to_be_bytes())?;
+    stream.write_all(&answer)
+}
+
+/// One address for a question of type A, and no data for any other (RFC 1035 section 4).
+fn answer(question: &[u8]) -> Vec<u8> {
+    let end = 12 + question[12..].iter().position(|&byte| byte == 0).unwrap() + 5;
+    let is_a = question[end - 4..end - 2] == [0, 1];
+    let mut answer = question[..2].to_vec();
+    answer.extend([0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+    answer.extend(&question[12..end]);
+    if is_a {
+        answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
+        answer.extend(ANSWER.octets());
+    }
+    answer
+}

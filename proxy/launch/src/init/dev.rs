@@ -1,0 +1,83 @@
+//! Makes the devices that the command sees: a private set of pseudo terminals, and for uid 0 a fresh `/dev`.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    fs::{CWD, Gid, Mode, OFlags, Uid},
+    pty::OpenptFlags,
+};
+
+use super::mounts::{attach, attributes, bind, detached, open_target};
+use crate::identity::Identity;
+
+/// Group `tty`, fixed in every distribution (systemd's basic.conf, Debian's base-passwd).
+const TTY_GROUP: u32 = 5;
+
+/// Devices that a command of uid 0 keeps.
+const KEPT: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+const LINKS: &[(&str, &str)] = &[
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+];
+
+/// Pseudo terminals of this run alone: those of others cannot be named.
+pub(super) fn private_terminals() -> io::Result<()> {
+    let group = TTY_GROUP.to_string();
+    let options = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", group.as_str())];
+    let pts = detached("devpts", &options, attributes::NO_SUID | attributes::NO_EXEC)?;
+    attach(&pts, &open_target("/dev/pts")?)
+}
+
+/// Covers `/dev` by one that holds the harmless devices only.
+pub(super) fn fresh() -> io::Result<()> {
+    let devices = KEPT
+        .iter()
+        .map(|name| Ok((*name, bind(&open_target(format!("/dev/{name}"))?, false)?)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let dev = detached(
+        "tmpfs",
+        &[("mode", "0755"), ("size", "64k")],
+        attributes::NO_SUID | attributes::NO_EXEC,
+    )?;
+    for (name, _) in &devices {
+        rustix::fs::openat(
+            &dev,
+            *name,
+            OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+            Mode::from_raw_mode(0o666),
+        )?;
+    }
+    for (name, target) in LINKS {
+        rustix::fs::symlinkat(*target, &dev, *name)?;
+    }
+    for name in ["pts", "shm"] {
+        rustix::fs::mkdirat(&dev, name, Mode::from_raw_mode(0o755))?;
+    }
+    attach(&dev, &open_target("/dev")?)?;
+    for (name, device) in &devices {
+        attach(device, &open_target(format!("/dev/{name}"))?)?;
+    }
+    let shm = detached("tmpfs", &[("mode", "1777")], attributes::NO_SUID | attributes::NO_DEV)?;
+    attach(&shm, &open_target("/dev/shm")?)
+}
+
+/// A new pseudo terminal of this run: the command's end and front's.
+pub(super) fn open_terminal(owner: &Identity) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = rustix::fs::openat(CWD, "/dev/pts/ptmx", flags, Mode::empty())?;
+    rustix::pty::unlockpt(&master)?;
+    let terminal = rustix::pty::ioctl_tiocgptpeer(
+        &master,
+        OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
+    )?;
+    let group = Gid::from_raw(TTY_GROUP);
+    rustix::fs::fchown(terminal.as_fd(), Some(Uid::from_raw(owner.uid)), Some(group))?;
+    Ok((terminal, master))
+}

@@ -1,0 +1,126 @@
+//! Builds the filter of system calls that the command and all it starts live under.
+//!
+//! It refuses with an error instead of killing, so that programs that try and fall back go on.
+
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    sock_filter,
+};
+
+/// Offsets into `struct seccomp_data` (linux/seccomp.h).
+const NUMBER: u32 = 0;
+const ARCH: u32 = 4;
+/// The low half of argument `n`: the kernel reads an `int` there and ignores the rest, and so does the filter.
+const fn argument(n: u32) -> u32 {
+    16 + 8 * n + if cfg!(target_endian = "big") { 4 } else { 0 }
+}
+
+#[cfg(target_arch = "x86_64")]
+const NATIVE: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const NATIVE: u32 = 0xc000_00b7;
+
+/// System call numbers from here on are the x32 ABI on `x86_64`; elsewhere none is so high.
+const X32: u32 = 0x4000_0000;
+
+/// Refused whatever the arguments: they reach outside of the namespaces or widen the kernel's surface.
+const REFUSED: &[libc::c_long] = &[
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_add_key,
+    libc::SYS_keyctl,
+    libc::SYS_request_key,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_kexec_load,
+    libc::SYS_kexec_file_load,
+    libc::SYS_open_by_handle_at,
+];
+
+/// Terminal controls that type into a terminal or change its line discipline.
+const TERMINAL_CONTROLS: &[u32] = &[0x5412, 0x541c, 0x5423]; // TIOCSTI, TIOCLINUX, TIOCSETD
+
+/// Families that stay inside: the others reach a hypervisor, the wire, or kernel code nobody needs here.
+const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+
+/// The filter, to be installed once `no_new_privs` is set.
+pub(crate) fn filter() -> Vec<sock_filter> {
+    let mut program = vec![load(ARCH), when(NATIVE, 0, 1), skip(1), refuse(libc::EPERM)];
+    program.extend([load(NUMBER), jump(BPF_JGE, X32, 0, 1), refuse(libc::EPERM)]);
+    for &call in REFUSED {
+        program.extend([when(number(call), 0, 1), refuse(libc::EPERM)]);
+    }
+    guard(&mut program, libc::SYS_ioctl, &controls());
+    guard(&mut program, libc::SYS_socket, &sockets());
+    guard(&mut program, libc::SYS_socketpair, &sockets());
+    program.push(allow());
+    program
+}
+
+/// For one system call: a block that ends in a verdict on every path.
+fn guard(program: &mut Vec<sock_filter>, call: libc::c_long, block: &[sock_filter]) {
+    let length = u8::try_from(block.len()).unwrap_or(u8::MAX);
+    program.push(when(number(call), 0, length));
+    program.extend(block);
+}
+
+fn controls() -> Vec<sock_filter> {
+    let mut block = vec![load(argument(1))];
+    for &control in TERMINAL_CONTROLS {
+        block.extend([when(control, 0, 1), refuse(libc::EPERM)]);
+    }
+    block.push(allow());
+    block
+}
+
+/// Netlink sockets are raw by custom and talk to this kernel about this namespace only; a raw socket of any
+/// other family writes packets.
+fn sockets() -> Vec<sock_filter> {
+    let mut block = vec![load(argument(0)), when(number(libc::AF_NETLINK.into()), 0, 1), allow()];
+    let families = u8::try_from(FAMILIES.len()).unwrap_or(u8::MAX);
+    for (left, &family) in (0..families).rev().zip(FAMILIES) {
+        // On a match, jump over the remaining comparisons and the refusal after them.
+        block.push(jump(BPF_JEQ, number(family.into()), left + 1, 0));
+    }
+    block.push(refuse(libc::EAFNOSUPPORT));
+    block.push(load(argument(1)));
+    block.push(statement(BPF_ALU | BPF_AND | BPF_K, 0xf));
+    block.extend([when(number(libc::SOCK_RAW.into()), 0, 1), refuse(libc::EPERM)]);
+    block.push(allow());
+    block
+}
+
+/// Every constant used here is small and not negative.
+fn number(value: libc::c_long) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+fn load(offset: u32) -> sock_filter {
+    statement(BPF_LD | BPF_W | BPF_ABS, offset)
+}
+
+fn when(value: u32, equal: u8, other: u8) -> sock_filter {
+    jump(BPF_JEQ, value, equal, other)
+}
+
+fn skip(count: u32) -> sock_filter {
+    statement(BPF_JMP, count)
+}
+
+fn allow() -> sock_filter {
+    statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW)
+}
+
+fn refuse(errno: libc::c_int) -> sock_filter {
+    statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ERRNO | number(errno.into()))
+}
+
+fn statement(code: u32, k: u32) -> sock_filter {
+    sock_filter { code: u16::try_from(code).unwrap_or(u16::MAX), jt: 0, jf: 0, k }
+}
+
+fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
+    sock_filter { code: u16::try_from(BPF_JMP | test | BPF_K).unwrap_or(u16::MAX), jt, jf, k }
+}
