@@ -63,9 +63,13 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens `path`, which must be a folder and not a link to one.
+    /// Opens `path`, which must be a folder and not a link to one. `/proc/self/fd/N` is the
+    /// kernel's name for a folder that this process has open already, and nobody else can point it
+    /// elsewhere.
     pub(crate) fn open(path: &Path) -> io::Result<Folder> {
-        let flags = (OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW).bits();
+        let descriptor = path.parent() == Some(Path::new("/proc/self/fd"));
+        let follow = if descriptor { OFlag::empty() } else { OFlag::O_NOFOLLOW };
+        let flags = (OFlag::O_DIRECTORY | follow).bits();
         let file = File::options().read(true).custom_flags(flags).open(path)?;
         Ok(Folder { file, path: path.to_owned() })
     }

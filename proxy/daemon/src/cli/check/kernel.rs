@@ -1,0 +1,190 @@
+//! What the kernel offers, and what this process may ask of it.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use ebpf::{EbpfError, Enforcement};
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::CapabilitySet;
+
+use super::Item;
+
+/// The first kernel with everything that the programs use.
+const OLDEST: (u32, u32) = (5, 12);
+/// What `exec` and the gate need beside an ordinary user's rights.
+const NEEDED: [(CapabilitySet, &str); 9] = [
+    (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+    (CapabilitySet::NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE"),
+    (CapabilitySet::SETUID, "CAP_SETUID"),
+    (CapabilitySet::SETGID, "CAP_SETGID"),
+    (CapabilitySet::SETPCAP, "CAP_SETPCAP"),
+    (CapabilitySet::CHOWN, "CAP_CHOWN"),
+    (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
+    (CapabilitySet::BPF, "CAP_BPF"),
+];
+
+/// The kernel's version.
+pub(super) fn version() -> Item {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    judge_version(&release)
+}
+
+fn judge_version(release: &str) -> Item {
+    const NAME: &str = "kernel";
+    let mut parts = release.split(['.', '-']);
+    let mut number = || parts.next()?.parse::<u32>().ok();
+    match (number(), number()) {
+        (Some(major), Some(minor)) if (major, minor) >= OLDEST => Item::good(NAME, release),
+        (Some(_), Some(_)) => Item::failure(
+            NAME,
+            format!("{release} is too old: {}.{} or newer is needed", OLDEST.0, OLDEST.1),
+            "upgrade the kernel, then: tollgate check",
+        ),
+        (_, _) => Item::warning(
+            NAME,
+            format!("{release} is a version that cannot be compared"),
+            "uname -a",
+        ),
+    }
+}
+
+/// What this process may do.
+pub(super) fn privileges() -> Item {
+    const NAME: &str = "privileges";
+    let held =
+        rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    let missing = missing(held);
+    if missing.is_empty() {
+        return Item::good(NAME, "all that exec needs");
+    }
+    Item::failure(NAME, format!("missing: {}", missing.join(", ")), "sudo tollgate check")
+}
+
+fn missing(held: CapabilitySet) -> Vec<&'static str> {
+    NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
+}
+
+/// Whether a cgroup of version 2 can be made for a run.
+pub(super) fn cgroup() -> Item {
+    const NAME: &str = "cgroup v2";
+    match Trial::make() {
+        Ok(trial) => Item::good(NAME, format!("writable at {}", trial.parent().display())),
+        Err(why) => Item::failure(NAME, why, "mount -t cgroup2 none /sys/fs/cgroup"),
+    }
+}
+
+/// Whether the kernel programs load and attach.
+pub(super) fn programs() -> Item {
+    const NAME: &str = "kernel programs";
+    let trial = match Trial::make() {
+        Ok(trial) => trial,
+        Err(why) => {
+            return Item::failure(NAME, format!("cannot be tried: {why}"), "see cgroup v2 above");
+        }
+    };
+    let next = "sudo tollgate check";
+    match Enforcement::attach(trial.folder.as_fd()) {
+        Ok(_enforcement) => Item::good(NAME, "load and attach"),
+        Err(error @ EbpfError::Kernel { .. }) => {
+            Item::failure(NAME, error.to_string(), "upgrade the kernel, then: tollgate check")
+        }
+        Err(error) => Item::failure(NAME, error.to_string(), next),
+    }
+}
+
+/// A cgroup made to see whether one can be made. Named as those of runs are, so that what a crash
+/// leaves behind the next run sweeps away.
+struct Trial {
+    path: PathBuf,
+    folder: OwnedFd,
+}
+
+impl Trial {
+    fn make() -> Result<Self, String> {
+        let read =
+            |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+        let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
+        let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
+        let mut why = "no cgroup2 mount".to_owned();
+        for parent in parents(&mounts, own) {
+            match Self::make_in(&parent) {
+                Ok(trial) => return Ok(trial),
+                Err(error) => why = format!("{}: {error}", parent.display()),
+            }
+        }
+        Err(why)
+    }
+
+    fn make_in(parent: &Path) -> std::io::Result<Self> {
+        let path = parent.join(format!("tollgate-{}-0", std::process::id()));
+        fs::create_dir(&path)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(&path, flags, Mode::empty())?;
+        Ok(Self { path, folder })
+    }
+
+    fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+}
+
+impl Drop for Trial {
+    fn drop(&mut self) {
+        // The next run sweeps away what cannot be removed now.
+        fs::remove_dir(&self.path).unwrap_or_default();
+    }
+}
+
+/// Where the cgroup `own` is seen, mount by mount.
+fn parents(mounts: &str, own: &str) -> Vec<PathBuf> {
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.split_once(" - ")?;
+            let mut fields = before.split(' ').skip(3);
+            let (root, point) = (fields.next()?, fields.next()?);
+            if after.split(' ').next()? != "cgroup2" {
+                return None;
+            }
+            let below = if root == "/" { own } else { own.strip_prefix(root).unwrap_or("/") };
+            Some(Path::new(&point.replace("\\040", " ")).join(below.trim_start_matches('/')))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::Level;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for (release, level) in [
+            ("6.18.44-fc-v595", Level::Good),
+            ("5.12.0", Level::Good),
+            ("5.9.0", Level::Failure),
+            ("4.19", Level::Failure),
+            ("unknown", Level::Warning),
+        ] {
+            assert_eq!(judge_version(release).level, level, "{release}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(missing(CapabilitySet::all()), Vec::<&str>::new());
+        assert_eq!(missing(CapabilitySet::all() - CapabilitySet::BPF), ["CAP_BPF"]);
+    }
+
+    #[test]
+    fn the_cgroup_of_this_process_is_found_in_each_mount() {
+        let mounts = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+                      32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
+        assert_eq!(
+            parents(mounts, "/user.slice"),
+            [Path::new("/sys/fs/cgroup/unified/user.slice")]
+        );
+    }
+}
