@@ -23,16 +23,20 @@ use crate::upstream::{self, headers};
 
 /// How long a provider may say nothing in the middle of an answer. Longer than any documented
 /// interval between keep-alives; the exchange ends with an error then, as unavailable.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
 
-/// Follows the answer to `exchange` to its end and settles it.
-pub(crate) async fn carry(
-    exchange: Exchange,
-    sent: Sent<Full<Bytes>>,
-    terms: AnswerTerms,
-    judge: StreamJudge,
-    reply: Reply,
-) {
+/// An answer that has begun.
+pub(crate) struct Carried {
+    pub(crate) exchange: Exchange,
+    pub(crate) sent: Sent<Full<Bytes>>,
+    pub(crate) terms: AnswerTerms,
+    pub(crate) judge: StreamJudge,
+    pub(crate) reply: Reply,
+}
+
+/// Follows an answer to its end and settles it.
+pub(crate) async fn carry(carried: Carried) {
+    let Carried { exchange, sent, terms, judge, reply } = carried;
     let Sent { response, connection } = sent;
     let (mut head, body) = response.into_parts();
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
@@ -51,7 +55,7 @@ pub(crate) async fn carry(
     };
     match decoder {
         Ok(decoder) if following.is_whole() => {
-            following.whole(head, decoder, connection, reply).await
+            following.whole(head, decoder, connection, reply).await;
         }
         Ok(decoder) => following.pieces(head, decoder, connection, reply).await,
         Err(unreadable) => {
@@ -238,12 +242,11 @@ impl Following {
                 continue;
             }
             let sight = self.scan(&one)?;
-            if !sight.found.is_empty() {
-                if let Ruling::Cut(refusal) =
+            if !sight.found.is_empty()
+                && let Ruling::Cut(refusal) =
                     self.judge.see(&StreamEvent::Heard(sight.found.clone()))
-                {
-                    return Err(refusal);
-                }
+            {
+                return Err(refusal);
             }
             let kind = match one.kind {
                 HeardKind::KeepAlive => Kind::KeepAlive,

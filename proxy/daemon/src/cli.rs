@@ -97,7 +97,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(page) => return ExitCode::from(show(&page, exec)),
     };
     let code = match Cli::from_arg_matches(&matches) {
-        Ok(Cli { command: Command::Exec(args) }) => exec::run(*args),
+        Ok(Cli { command: Command::Exec(args) }) => exec::run(&args),
         Ok(Cli { command: Command::Gate(args) }) => gate::run(&args),
         Ok(Cli { command }) => end(dispatch(&command, &matches)),
         Err(page) => show(&page, exec),

@@ -26,8 +26,8 @@ use crate::trust;
 use crate::vault::known::{self, Sorted};
 
 /// Runs a command behind the gate; the exit code is the command's own, or 125 to 127.
-pub(crate) fn run(args: ExecArgs) -> u8 {
-    match exec(&args) {
+pub(crate) fn run(args: &ExecArgs) -> u8 {
+    match exec(args) {
         Ok(code) => u8::try_from(code).unwrap_or(super::OWN_FAILURE),
         Err(failure) => {
             let mut err = Out::stderr();
@@ -75,7 +75,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         said.say();
         inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
     })
-    .map_err(failure)?;
+    .map_err(|error| failure(&error))?;
     let code = ended.code();
     let summary = finish(&mut conn, code)?;
     summary::print(&summary, &state);
@@ -83,7 +83,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
 }
 
 /// What went wrong before the command ran, or with the gate while it ran.
-fn failure(error: launch::LaunchError) -> Failure {
+fn failure(error: &launch::LaunchError) -> Failure {
     let mut what = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -115,7 +115,7 @@ fn state(args: &ExecArgs, here: &Path) -> Result<StateFolder, Failure> {
 fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contract, Failure> {
     let now = Clock::system().now();
     let file = match &args.policy {
-        Some(path) => PolicyFile::read(path).map_err(|fault| Failure::usage(fault))?,
+        Some(path) => PolicyFile::read(path).map_err(Failure::usage)?,
         None => PolicyFile::builtin(),
     };
     if let Some(path) = &args.policy {

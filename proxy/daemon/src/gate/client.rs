@@ -139,11 +139,7 @@ pub fn connect_or_spawn(state: &StateFolder) -> Result<Conn, ClientError> {
 /// # Errors
 ///
 /// The gate ended or broke the connection.
-pub fn ask(
-    conn: &mut Conn,
-    state: &StateFolder,
-    ask: &Ask,
-) -> Result<Answer, ClientError> {
+pub fn ask(conn: &mut Conn, state: &StateFolder, ask: &Ask) -> Result<Answer, ClientError> {
     let failed = |source| ClientError::Io { doing: "speak to the gate", source };
     conn.send(ask).map_err(failed)?;
     match conn.receive().map_err(failed)? {
