@@ -167,7 +167,7 @@ fn gate() {
     let log: PathBuf = std::env::args_os().nth(2).unwrap().into();
     let log = Arc::new(Mutex::new(OpenOptions::new().append(true).create(true).open(log).unwrap()));
     let stdin = std::io::stdin();
-    std::thread::spawn(tollgate_ebpf::prepare);
+    std::thread::spawn(ebpf::prepare);
     let front = UnixStream::from(stdin.as_fd().try_clone_to_owned().unwrap());
     let mut word = [0; 16];
     let (_, mut fds) = recv_fds(&front, &mut word).unwrap();
