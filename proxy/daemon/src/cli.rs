@@ -167,7 +167,8 @@ fn complain(failure: &Failure) -> Result<(), Failure> {
 fn show(page: &clap::Error, exec: bool) -> u8 {
     let wrong = page.use_stderr();
     let mut out = if wrong { Out::stderr() } else { Out::stdout() };
-    let text = if out.colour() { page.render().ansi().to_string() } else { page.render().to_string() };
+    let text =
+        if out.colour() { page.render().ansi().to_string() } else { page.render().to_string() };
     match (out.raw(&text), wrong) {
         (Err(failure), _) => failure.exit() as u8,
         (Ok(()), false) => Exit::Done as u8,

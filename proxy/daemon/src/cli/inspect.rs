@@ -48,7 +48,7 @@ impl Finds {
             let hit = wanted(entry, &said);
             match said {
                 Said::Decided(decided) if hit => {
-                    finds.decisions.push((entry.clone(), decided, None))
+                    finds.decisions.push((entry.clone(), decided, None));
                 }
                 Said::Outcome(outcome) => {
                     let of =
@@ -126,9 +126,9 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Out) -> Ended {
             for (entry, decided, _) in several.iter().take(LISTED) {
                 let Some(item) = Item::of(entry, &Said::Decided(decided.clone())) else { continue };
                 if args.common.json {
-                    out.json(&item)?
+                    out.json(&item)?;
                 } else {
-                    out.line(&item.line(out.is_terminal()))?
+                    out.line(&item.line(out.is_terminal()))?;
                 }
             }
             if several.len() > LISTED {

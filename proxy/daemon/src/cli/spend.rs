@@ -243,7 +243,8 @@ pub(crate) fn run(args: &SpendArgs, out: &mut Out) -> Ended {
         out.line(&Line::of(format!("nothing was spent {since}")))?;
         return Ok(Exit::Done);
     }
-    let width = rows.keys().map(|name| harmless(name).chars().count()).max().unwrap_or(0).max(5) + 3;
+    let width =
+        rows.keys().map(|name| harmless(name).chars().count()).max().unwrap_or(0).max(5) + 3;
     for (name, sum) in &rows {
         out.line(&row(Paint::Plain, width, name, sum))?;
     }

@@ -149,7 +149,7 @@ impl Item {
                 item.id = Some(outcome.id.clone());
                 item.agent = Some(outcome.agent.clone());
                 item.run = Some(outcome.run.clone());
-                item.what = outcome.model.clone();
+                item.what.clone_from(&outcome.model);
                 Some(item)
             }
             Said::Refusals(refusals) => Some(Self {
@@ -237,7 +237,9 @@ impl Item {
         }
         if let Some(rule) = &self.rule {
             let name = rule.rsplit_once('/').map_or(rule.as_str(), |(_, name)| name);
-            line = line.text(if self.what.is_some() { "  " } else { " " }).paint(self.became.paint(), name);
+            line = line
+                .text(if self.what.is_some() { "  " } else { " " })
+                .paint(self.became.paint(), name);
         }
         if let Some(reason) = &self.reason {
             line = line.text(if self.rule.is_some() { ": " } else { "  " }).text(reason);

@@ -98,12 +98,18 @@ fn judge_clock(
     match (installed, newest) {
         (_, Some(newest)) if now < newest => Item::failure(
             NAME,
-            format!("{shown} is before the newest entry of the ledger, {}", when::shown(newest, terminal)),
+            format!(
+                "{shown} is before the newest entry of the ledger, {}",
+                when::shown(newest, terminal)
+            ),
             NEXT,
         ),
         (Some(installed), _) if now < installed => Item::failure(
             NAME,
-            format!("{shown} is before this program was made, {}", when::shown(installed, terminal)),
+            format!(
+                "{shown} is before this program was made, {}",
+                when::shown(installed, terminal)
+            ),
             NEXT,
         ),
         (_, _) => Item::good(NAME, shown),
