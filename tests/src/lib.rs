@@ -1,1 +1,7 @@
-//! The whole system under test.
+//! The whole system under test: an offline provider that speaks as the real ones do, and the clients that meet it.
+
+pub mod bench;
+pub mod clients;
+pub mod harness;
+pub mod process;
+pub mod provider;

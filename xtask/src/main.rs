@@ -1,3 +1,66 @@
-//! Checks, generation, demo and bench of this repository.
+//! Every chore of this repository is a subcommand of `cargo xtask`, so that CI and a desk run the same thing.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod chain;
+mod ci;
+mod demo;
+mod prices;
+mod setup;
+mod shell;
+mod tidy;
+
+/// `cargo xtask CHORE`
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks, generation, demo and bench of this repository")]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// All that CI checks: format, conventions, bans, clippy, tests
+    Ci,
+    /// All tests, with their set-up
+    Test,
+    /// Writes docs/chain.md from the chain in force
+    Chain,
+    /// The conventions no compiler checks
+    Tidy,
+    /// Installs what the checks and tests need
+    Setup,
+    /// Shows the main job in eight steps
+    Demo,
+    /// Measures the gate beside the floor and writes the tables of docs/performance.md
+    Bench {
+        /// Arguments of tests/bench/bench.py
+        #[arg(last = true)]
+        more: Vec<String>,
+    },
+    /// Converts litellm's price list into proxy/daemon/catalog/prices.json
+    Prices,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().chore {
+        Chore::Ci => ci::ci(),
+        Chore::Test => ci::test(),
+        Chore::Chain => chain::write(),
+        Chore::Tidy => tidy::tidy(),
+        Chore::Setup => setup::setup(),
+        Chore::Demo => demo::demo(),
+        Chore::Bench { more } => bench::bench(&more),
+        Chore::Prices => prices::update(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::say(format_args!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -11,7 +11,7 @@ use aya::{
     maps::{HashMap, MapData},
     programs::{CgroupAttachMode, Program, ProgramError},
 };
-use tollgate_ebpf_shared::{Endpoint, Words};
+use ebpf_shared::{Endpoint, Words};
 
 #[cfg(test)]
 mod tests;
@@ -118,6 +118,10 @@ impl Enforcement {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the object holds these three kinds, and a new one is refused"
+)]
 fn load(program: &mut Program) -> Result<(), ProgramError> {
     match program {
         Program::CgroupSock(program) => program.load(),
@@ -128,6 +132,10 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
 }
 
 /// `Single` sets no flag: links are always multiple, and the kernel refuses the flags of the older interface.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the object holds these three kinds, and a new one is refused"
+)]
 fn attach(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<(), ProgramError> {
     const MODE: CgroupAttachMode = CgroupAttachMode::Single;
     match program {

@@ -17,6 +17,8 @@ const LOCALHOST6: Words = [0, 0, 0, u32::from_ne_bytes([0, 0, 0, 1])];
 pub enum Fate {
     /// It goes where it wanted to.
     Allow,
+    /// It goes where an earlier call on this socket was sent; what that call wanted stays noted.
+    Stay,
     /// It fails with EPERM.
     Refuse,
     /// It goes to the gate.
@@ -76,7 +78,10 @@ impl Whereto {
     /// A datagram: questions for names go to the responder, the rest stays inside.
     #[inline(always)]
     pub fn datagram(&self) -> Fate {
-        if self.port == DNS_PORT {
+        if self.port == DNS_PORT && self.is_ours() {
+            // A connected IPv6 socket with a mapped destination asks again at each datagram.
+            Fate::Stay
+        } else if self.port == DNS_PORT {
             self.to_gate(DNS_PORT)
         } else if self.is_loopback() {
             Fate::Allow

@@ -162,6 +162,7 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
     let wire = match *fate {
         Fate::Redirect(at) if to.is_v6() && at.address[2] == 0 => WIRE_V6,
         Fate::Redirect(_) => WIRE_V4,
+        Fate::Stay => return,
         Fate::Allow | Fate::Refuse => {
             // SAFETY: the pointer is null or valid for the duration of the call.
             if let Some(kept) = unsafe { WANTED.get_ptr_mut(cx).as_mut() } {
@@ -218,7 +219,7 @@ unsafe fn read6(cx: *const aya_ebpf::bindings::bpf_sock_addr) -> Words {
 #[inline(always)]
 fn enact4(cx: &SockAddrContext, fate: &Fate) -> i32 {
     match *fate {
-        Fate::Allow => ALLOW,
+        Fate::Allow | Fate::Stay => ALLOW,
         Fate::Refuse => REFUSE,
         Fate::Redirect(at) => {
             write4(cx, &at);
@@ -230,7 +231,7 @@ fn enact4(cx: &SockAddrContext, fate: &Fate) -> i32 {
 #[inline(always)]
 fn enact6(cx: &SockAddrContext, fate: &Fate) -> i32 {
     match *fate {
-        Fate::Allow => ALLOW,
+        Fate::Allow | Fate::Stay => ALLOW,
         Fate::Refuse => REFUSE,
         Fate::Redirect(at) => {
             write6(cx, &at);

@@ -74,10 +74,18 @@ impl Folder {
         Ok(Folder { file, path: path.to_owned() })
     }
 
+    /// Opens the folder that the caller gave, which may be a link: callers that hold it by descriptor
+    /// name it as `/proc/self/fd/N`.
+    pub(crate) fn given(path: &Path) -> io::Result<Folder> {
+        let flags = OFlag::O_DIRECTORY.bits();
+        let file = File::options().read(true).custom_flags(flags).open(path)?;
+        Ok(Folder { file, path: path.to_owned() })
+    }
+
     /// Opens `path`, made first where it is missing, for the owner only.
     pub(crate) fn create(path: &Path) -> io::Result<Folder> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        Folder::open(path)
+        Folder::given(path)
     }
 
     /// Opens the folder `name` in this one.

@@ -53,7 +53,7 @@ fn split(path: &Path) -> io::Result<(PathBuf, &str)> {
 /// Reads the mark at `path`.
 pub(crate) fn read(path: &Path, keys: &Keys) -> io::Result<Read> {
     let (parent, name) = split(path)?;
-    let contents = match Folder::open(&parent) {
+    let contents = match Folder::given(&parent) {
         Ok(folder) => folder.contents(name)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),

@@ -5,5 +5,58 @@ pub(crate) mod life;
 mod master_key;
 mod proof;
 pub mod protocol;
+mod registry;
+mod serve;
 pub mod socket;
 pub mod start;
+mod views;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::clock::Clock;
+use crate::exchange::body::ByteBudget;
+use crate::journal::Journal;
+use crate::keys::Keys;
+use crate::kills::Kills;
+use crate::listen::mint::Leaves;
+use crate::metrics::Metrics;
+use crate::money::{Books, Catalog};
+use crate::rates::Rates;
+use crate::run::Run;
+use crate::vault::Vault;
+
+pub use life::{StartError, run};
+pub use views::Views;
+
+/// Bytes of request bodies that the gate holds at once, all runs together.
+const BODIES: u64 = 512 << 20;
+
+/// What every exchange of this process shares.
+#[derive(Debug)]
+pub struct Gate {
+    /// The time.
+    pub clock: Clock,
+    /// The pen of the ledger.
+    pub journal: Journal,
+    /// Virtual keys.
+    pub keys: Keys,
+    /// Money.
+    pub books: Books,
+    /// Prices.
+    pub catalog: &'static Catalog,
+    /// Kill switches and live exchanges.
+    pub kills: Arc<Kills>,
+    /// Rate windows.
+    pub rates: Rates,
+    /// Sealed credentials.
+    pub vault: Vault,
+    /// Certificates for the names that agents ask for.
+    pub leaves: Leaves,
+    /// Room for request bodies.
+    pub bodies: ByteBudget,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Live runs, by id.
+    pub runs: Mutex<BTreeMap<String, Arc<Run>>>,
+}

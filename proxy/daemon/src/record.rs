@@ -1,56 +1,66 @@
-//! What the entries of the ledger say: one body a kind, as JSON. Whoever reads ignores fields that
-//! it does not know, so that a later version may add some.
+//! What the gate writes into the ledger: the bodies of its entries, as JSON.
 //!
-//! A body never holds content of a request or an answer, and no secret: classes, counts, names.
+//! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
+//! fields that they do not know.
 
 use decide::case::{Case, MicroUsd};
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use crate::gate::protocol::Target;
+use crate::keys::KeyUsed;
+use crate::money::books::{Booked, Settled};
 
-/// [`audit::Kind::Decision`]: what was decided about an exchange, before anything of it left.
+/// What was decided about an exchange, before anything of it left.
+///
+/// Generic over the case and the decision, so that it is written from what is at hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decided {
-    /// The decision's id, a ULID; the caller saw it in `x-tollgate-decision`.
+pub struct Decided<C = Case, D = Decision> {
+    /// Money that was set aside. First, so that the books need not read on.
+    pub booked: Option<Booked>,
+    /// The use of the virtual key that was entered.
+    #[serde(default)]
+    pub used: Option<KeyUsed>,
+    /// The decision's id, a ULID.
     pub id: String,
-    /// The trace that the exchange belongs to, as the caller saw it in `x-tollgate-trace`.
+    /// The trace that the caller named, or one made of the id.
     pub trace: String,
     /// The run.
     pub run: String,
     /// The agent.
     pub agent: String,
-    /// The mode that it was judged in.
+    /// Observe or enforce.
     pub mode: Mode,
-    /// The facts.
-    pub case: Case,
-    /// The conclusion and every rule's word.
-    pub decision: Decision,
-    /// Digest of the policy in force, in hexadecimal.
+    /// The facts that were judged.
+    pub case: C,
+    /// What every rule said.
+    pub decision: D,
+    /// SHA-256 of the policy, hex.
     pub policy: String,
-    /// What the books entered, in their own form; `None` where the exchange costs nothing.
-    pub booked: Option<serde_json::Value>,
-    /// The credential that is put in, by its name in the vault.
+    /// The credential that is put in.
     pub credential: Option<String>,
-    /// What was changed in the bytes that leave.
+    /// What is changed in the bytes that leave.
     pub amended: Amended,
 }
 
-/// What was changed in the bytes that leave; all else leaves as it came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What the gate changes in a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amended {
-    /// `stream_options.include_usage` was added.
+    /// The stream's usage is asked for.
     pub include_usage: bool,
-    /// The output limit that was written in, in tokens.
+    /// The output limit that is written in, tokens.
     pub output_limit: Option<u64>,
-    /// How many findings were replaced.
-    pub redacted: u32,
+    /// Secrets that were replaced.
+    pub redacted: u64,
 }
 
-/// [`audit::Kind::Outcome`]: how an exchange ended and what it cost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How an exchange ended and what it cost.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
+    /// What becomes of the money. First, so that the books need not read on.
+    pub settled: Option<Settled>,
     /// The decision's id.
     pub id: String,
     /// The run.
@@ -59,46 +69,48 @@ pub struct Outcome {
     pub agent: String,
     /// The virtual key's id.
     pub key: Option<String>,
-    /// The answer's status; `None` where there was no answer.
+    /// The provider's status.
     pub status: Option<u16>,
-    /// The model that answered, as the provider names it.
+    /// The model.
     pub model: Option<String>,
-    /// What the provider counted.
+    /// Tokens by the provider's count.
     pub usage: Option<Usage>,
-    /// What it cost, by the provider's own numbers or estimated.
+    /// What it cost.
     pub cost: Option<MicroUsd>,
-    /// What else it may have cost.
+    /// What it may have cost besides.
     pub in_doubt: Option<MicroUsd>,
-    /// Why the answer was cut.
+    /// Why it was cut or not carried out.
     pub cut: Option<Refusal>,
     /// What observe let pass in the answer.
     pub observed: Option<Refusal>,
-    /// The caller went away before the end.
+    /// The caller went away.
     pub gone: bool,
-    /// Bytes of the request that left.
-    pub bytes_out: u64,
-    /// Bytes of the answer that came.
+    /// The provider's connection broke.
+    pub broken: bool,
+    /// Bytes of the request's body that left.
     pub bytes_in: u64,
-    /// From the request's last byte to the answer's first, in microseconds.
+    /// Bytes of the answer's body that the caller was sent.
+    pub bytes_out: u64,
+    /// Microseconds from the request's head to the first byte released.
     pub first_byte_us: Option<u64>,
-    /// From the request's arrival to the end, in microseconds.
+    /// Microseconds from the request's head to the end.
     pub took_us: u64,
     /// The provider's own id of the request.
     pub provider_id: Option<String>,
-    /// Names of the tools that the answer called, in order.
+    /// Tools that the answer called, in order.
     pub calls: Vec<String>,
 }
 
-/// Tokens as the provider counted them; no token is counted twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Tokens by the provider's count; a token is in one of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Input that was not cached.
+    /// Input that is in no other count.
     pub input: u64,
-    /// Input read from the provider's cache.
+    /// Read from the provider's cache.
     pub cache_read: u64,
-    /// Input written to a cache of five minutes.
+    /// Written to the cache for five minutes.
     pub cache_write_5m: u64,
-    /// Input written to a cache of an hour.
+    /// Written to the cache for an hour.
     pub cache_write_1h: u64,
     /// Output, reasoning included.
     pub output: u64,
@@ -116,7 +128,7 @@ impl Usage {
     }
 }
 
-/// [`audit::Kind::Run`]: a run began or ended.
+/// A run began or ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// The run.
@@ -125,21 +137,21 @@ pub struct Run {
     pub agent: String,
     /// The command's file name.
     pub command: String,
-    /// Digest of its policy, in hexadecimal.
+    /// SHA-256 of the policy, hex.
     pub policy: String,
-    /// The contract's own name.
+    /// The contract's own name and version.
     pub policy_id: String,
-    /// The mode.
+    /// Observe or enforce.
     pub mode: Mode,
-    /// Who started it.
+    /// Who ran it.
     pub by: String,
     /// Which of the two.
     pub event: RunEvent,
-    /// The command's exit code, once it has ended.
+    /// The command's exit code, at the end.
     pub exit: Option<i32>,
 }
 
-/// A run's beginning or end.
+/// Whether a run began or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEvent {
@@ -149,37 +161,47 @@ pub enum RunEvent {
     Ended,
 }
 
-/// [`audit::Kind::Kill`] and [`audit::Kind::Unkill`]: a kill switch was set or lifted.
+/// A kill switch was set or lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switched {
     /// Whom it stops.
     pub target: Target,
     /// Why.
     pub reason: String,
-    /// By whom.
+    /// Who did it.
     pub by: String,
 }
 
-/// [`audit::Kind::Budget`]: a run's limit was set.
+/// A run's limit was raised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetSet {
     /// The run.
     pub run: String,
-    /// Its limit from now on.
+    /// Its new limit.
     pub limit: MicroUsd,
-    /// By whom.
+    /// Who did it.
     pub by: String,
 }
 
-/// [`audit::Kind::Refusals`]: many equal refusals of one second, counted.
+/// Equal refusals of one second beyond those that are entries of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusals {
-    /// The agent.
+    /// The agent, or where they came from.
     pub agent: String,
-    /// The rule that refused.
+    /// The rule.
     pub rule: String,
-    /// Why, in words.
+    /// The reason.
     pub reason: String,
     /// How many.
     pub count: u64,
+}
+
+/// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
+pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
+    headers
+        .get("traceparent")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split('-').nth(1))
+        .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .map_or_else(|| id.to_owned(), str::to_owned)
 }

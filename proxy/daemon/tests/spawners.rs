@@ -87,7 +87,7 @@ fn one_client(path: &Path) {
 
 fn pid(state: &StateFolder) -> u32 {
     let mut conn = client::connect_or_spawn(state).unwrap();
-    match client::ask(&mut conn, state, &Ask::Status, drop).unwrap() {
+    match client::ask(&mut conn, state, &Ask::Status).unwrap() {
         Answer::Status { pid, .. } => pid,
         other => panic!("{other:?}"),
     }

@@ -170,7 +170,7 @@ impl Case {
     }
 
     /// A read of a host that is not a provider, without any key.
-    pub(crate) fn to_plain_host(self, host: &str) -> Self {
+    pub(crate) fn bound_for(self, host: &str) -> Self {
         let mut case = self
             .to(|to| {
                 to.host = host.into();

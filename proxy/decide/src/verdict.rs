@@ -128,6 +128,9 @@ pub enum Reason {
         /// The limit.
         limit: MicroUsd,
     },
+    /// The destination did not answer as it should; nothing is wrong with the request.
+    #[error("{0}")]
+    Upstream(String),
     /// No price is known.
     #[error("no price is known for {0}")]
     Unpriced(String),
@@ -209,7 +212,9 @@ impl Reason {
             Self::Envelope(_) => Class::Malformed,
             Self::OverBudget { .. } | Self::Unpriced(_) | Self::Unbounded(_) => Class::Exhausted,
             Self::TooFast { .. } => Class::Throttled,
-            Self::NoSuchName(_) | Self::Unverifiable(_) | Self::Unsealed => Class::Unavailable,
+            Self::NoSuchName(_) | Self::Upstream(_) | Self::Unverifiable(_) | Self::Unsealed => {
+                Class::Unavailable
+            }
         }
     }
 
@@ -226,6 +231,7 @@ impl Reason {
             | Self::ForeignCredential { .. }
             | Self::DestinationsDisagree(_)
             | Self::NoSuchName(_)
+            | Self::Upstream(_)
             | Self::AddressNotAllowed { .. }
             | Self::OverBudget { .. }
             | Self::Unpriced(_)

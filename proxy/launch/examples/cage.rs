@@ -24,7 +24,7 @@ use std::{
     time::Instant,
 };
 
-use tollgate_ebpf::Enforcement;
+use ebpf::Enforcement;
 use tollgate_launch::{
     Absent, Cover, Ended, Identity, Listeners, Prepared, Registration, Spec, front, recv_fds,
     send_fds,

@@ -69,31 +69,32 @@ pub fn open(path: &Path, uid: u32, outside: Option<&Path>) -> Result<StateDir, L
     let mut walked = PathBuf::from("/");
     let mut folder = open_folder(CWD, OsStr::new("/")).map_err(|error| refused(&path, error))?;
     let mut stat = rustix::fs::fstat(&folder).map_err(|error| refused(&path, error))?;
-    let mut above = Vec::new();
+    let working =
+        outside.map(rustix::fs::stat).transpose().map_err(|error| refused(&path, error))?;
+    let apart = |stat: &Stat| match &working {
+        Some(working) if (working.st_dev, working.st_ino) == (stat.st_dev, stat.st_ino) => {
+            Err(refused(
+                &path,
+                "it lies in the working folder, which the governed command writes to: name one outside of it",
+            ))
+        }
+        Some(_) | None => Ok(()),
+    };
     for part in path.components() {
         let Component::Normal(name) = part else { continue };
         check(&walked, &stat, uid).map_err(|why| refused(&path, why))?;
-        above.push((stat.st_dev, stat.st_ino));
+        apart(&stat)?;
         walked.push(name);
         folder =
             enter(&folder, name, uid).map_err(|error| refused(&path, explain(&walked, error)))?;
         stat = rustix::fs::fstat(&folder).map_err(|error| refused(&path, error))?;
     }
+    apart(&stat)?;
     if stat.st_uid != uid {
         return Err(refused(&path, format!("it belongs to user {}, not to {uid}", stat.st_uid)));
     }
     if stat.st_mode & OTHERS_ANY != 0 {
         return Err(refused(&path, format!("others may enter it: `chmod 700 {}`", path.display())));
-    }
-    above.push((stat.st_dev, stat.st_ino));
-    if let Some(outside) = outside {
-        let working = rustix::fs::stat(outside).map_err(|error| refused(&path, error))?;
-        if above.contains(&(working.st_dev, working.st_ino)) {
-            return Err(refused(
-                &path,
-                "it lies in the working folder, which the governed command writes to: name one outside of it",
-            ));
-        }
     }
     Ok(StateDir { folder, device: stat.st_dev, inode: stat.st_ino, path })
 }
@@ -178,8 +179,8 @@ fn explain(part: &Path, error: Errno) -> String {
     }
 }
 
-fn refused(path: &Path, why: impl ToString) -> LaunchError {
-    LaunchError::State { path: path.to_owned(), why: why.to_string() }
+fn refused(path: &Path, why: impl std::fmt::Display) -> LaunchError {
+    LaunchError::State { path: path.to_owned(), why: format!("{why}") }
 }
 
 #[cfg(test)]

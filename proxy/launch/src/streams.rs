@@ -32,11 +32,11 @@ pub(crate) fn sort() -> Result<[Stream; 3], LaunchError> {
 
 fn sort_one(fd: BorrowedFd<'_>) -> Result<Stream, &'static str> {
     let unknown = "something that cannot be examined";
-    let flags = rustix::fs::fcntl_getfl(fd).map_err(|_| unknown)?;
+    let flags = rustix::fs::fcntl_getfl(fd).map_err(|_unseen| unknown)?;
     if flags.contains(OFlags::PATH) {
         return Err("a path without its file (O_PATH)");
     }
-    let stat = rustix::fs::fstat(fd).map_err(|_| unknown)?;
+    let stat = rustix::fs::fstat(fd).map_err(|_unseen| unknown)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile | FileType::Fifo => Ok(Stream::Passed),
         FileType::Socket => Ok(Stream::Relayed),

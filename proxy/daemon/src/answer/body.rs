@@ -108,9 +108,9 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match &mut self.0 {
-            Form::Whole(bytes) => {
-                Poll::Ready(bytes.take().filter(|bytes| !bytes.is_empty()).map(|b| Ok(Frame::data(b))))
-            }
+            Form::Whole(bytes) => Poll::Ready(
+                bytes.take().filter(|bytes| !bytes.is_empty()).map(|b| Ok(Frame::data(b))),
+            ),
             Form::Pieces { pieces, end } => {
                 if let Some(ended) = cut(end) {
                     self.0 = Form::Whole(None);
@@ -155,7 +155,6 @@ fn cut(end: &OnceLock<End>) -> Option<Option<Result<Frame<Bytes>, Broken>>> {
         End::Broken => Some(Some(Err(Broken))),
     }
 }
-
 
 #[cfg(test)]
 mod tests {

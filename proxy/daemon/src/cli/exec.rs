@@ -1,12 +1,244 @@
-//! `tollgate exec`.
+//! `tollgate exec`: one word in front of the command.
 
+mod inside;
+mod summary;
+
+use std::error::Error;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use decide::Policy;
+use decide::policy::{Glob, builtin, parse_destination};
+use launch::{Registration, Spec};
+
+use super::common::who_asks;
 use super::exec_args::ExecArgs;
+use super::failure::Failure;
 use super::out::{Line, Out};
+use crate::clock::Clock;
+use crate::folder::{Make, StateFolder};
+use crate::gate::client;
+use crate::gate::protocol::{Answer, Ask, Prepared, RealKey, Register, Sealing, Summary};
+use crate::gate::socket::Conn;
+use crate::policy_file::{self, PolicyFile};
+use crate::trust;
+use crate::vault::known::{self, Sorted};
 
 /// Runs a command behind the gate; the exit code is the command's own, or 125 to 127.
-pub(crate) fn run(_args: ExecArgs) -> u8 {
-    let said = Out::stderr().line(&Line::of("tollgate: this build cannot run commands"));
-    // There is nowhere else to say it.
-    drop(said);
-    super::OWN_FAILURE
+pub(crate) fn run(args: ExecArgs) -> u8 {
+    match exec(&args) {
+        Ok(code) => u8::try_from(code).unwrap_or(super::OWN_FAILURE),
+        Err(failure) => {
+            let mut err = Out::stderr();
+            let lines = failure.what().iter().map(|what| format!("tollgate: {what}"));
+            let next = failure.next().map(|next| format!("          {next}"));
+            for line in lines.chain(next) {
+                // There is nowhere else to say it.
+                drop(err.line(&Line::of(line)));
+            }
+            super::OWN_FAILURE
+        }
+    }
+}
+
+/// A contract and where it comes from.
+struct Contract {
+    policy: Policy,
+    shown: String,
+    file: Option<std::path::PathBuf>,
+}
+
+fn exec(args: &ExecArgs) -> Result<i32, Failure> {
+    let (program, arguments) =
+        args.command.split_first().ok_or_else(|| Failure::usage("no command"))?;
+    let command = file_name(program);
+    let here = std::env::current_dir().map_err(|error| {
+        Failure::could_not(format!("the working folder cannot be found: {error}"))
+    })?;
+    let state = state(args, &here)?;
+    let contract = contract(args, &command, &state)?;
+    let sorted = known::sort(std::env::vars_os(), &args.keep_env);
+    let said = inside::Said::of(
+        &contract.shown,
+        contract.policy.contract(&agent(args, &command)),
+        &sorted,
+    );
+    let register = register(args, &command, contract.policy, &sorted)?;
+    let mut conn = client::connect_or_spawn(&state)?;
+    let mut spec = Spec::here(program.clone(), arguments.to_vec())
+        .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
+    spec.write.clone_from(&args.write);
+    spec.share.clone_from(&args.share_fd);
+    let ended = launch::front(spec, |registration| {
+        let prepared = registered(&mut conn, register, registration)?;
+        said.say();
+        inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
+    })
+    .map_err(failure)?;
+    let code = ended.code();
+    let summary = finish(&mut conn, code)?;
+    summary::print(&summary, &state);
+    Ok(code)
+}
+
+/// What went wrong before the command ran, or with the gate while it ran.
+fn failure(error: launch::LaunchError) -> Failure {
+    let mut what = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        what = format!("{what}: {error}");
+        cause = error.source();
+    }
+    Failure::could_not(what).then("tollgate check")
+}
+
+fn file_name(program: &OsStr) -> String {
+    let name = Path::new(program).file_name().unwrap_or(program);
+    name.to_string_lossy().into_owned()
+}
+
+fn agent(args: &ExecArgs, command: &str) -> String {
+    args.agent.clone().unwrap_or_else(|| command.to_owned())
+}
+
+/// The state folder. One that is named may not be at or below the working folder; the default may lie below it.
+fn state(args: &ExecArgs, here: &Path) -> Result<StateFolder, Failure> {
+    let (path, outside) = match &args.state {
+        Some(path) => (path.clone(), Some(here)),
+        None => (StateFolder::default_path()?, None),
+    };
+    Ok(StateFolder::open(&path, Make::IfAbsent, outside)?)
+}
+
+/// The contract of this run: the built-in one or a file's, its command's profile, and the flags.
+fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contract, Failure> {
+    let now = Clock::system().now();
+    let file = match &args.policy {
+        Some(path) => PolicyFile::read(path).map_err(|fault| Failure::usage(fault))?,
+        None => PolicyFile::builtin(),
+    };
+    if let Some(path) = &args.policy {
+        trusted(state, path, &file)?;
+    }
+    let faults = |faults: Vec<policy_file::PolicyFault>| {
+        let mut faults = faults.into_iter().map(|fault| fault.to_string());
+        Failure::usage(faults.next().unwrap_or_default()).with_all(faults)
+    };
+    let mut policy = file.compile(now).map_err(faults)?;
+    let mut shown = file.name.clone();
+    let profile = args.profile.as_deref().or_else(|| builtin::profile(command).map(|_| command));
+    if let Some(name) = profile {
+        let missing = || {
+            Failure::usage(format!("there is no profile {name}"))
+                .then("tollgate policy show --help")
+        };
+        policy = policy_file::add_profile(&policy, name).ok_or_else(missing)?.map_err(faults)?;
+        shown = format!("{shown}, profile {name}");
+    }
+    Ok(Contract { policy: edited(args, policy)?, shown, file: args.policy.clone() })
+}
+
+/// A file named by a flag is the user's word, unless it changed since where a governed command could write.
+fn trusted(state: &StateFolder, path: &Path, file: &PolicyFile) -> Result<(), Failure> {
+    match trust::check(state, path, &file.digest(), false).map_err(Failure::could_not)? {
+        trust::Verdict::MayWiden | trust::Verdict::MayNarrow => Ok(()),
+        trust::Verdict::Changed | trust::Verdict::NotTrusted => Err(Failure::no(format!(
+            "{} has changed since it was used last, and lies where a governed command could write",
+            path.display()
+        ))
+        .then(format!("tollgate trust {}", path.display()))),
+    }
+}
+
+fn edited(args: &ExecArgs, mut policy: Policy) -> Result<Policy, Failure> {
+    if !args.models.is_empty() {
+        let models: Vec<Glob> = args.models.iter().map(|model| Glob::new(model.as_str())).collect();
+        policy = policy.with_models(&models);
+    }
+    if let Some(limit) = args.budget {
+        policy = policy.with_run_budget(limit);
+    }
+    if !args.allow.is_empty() {
+        let parsed = args.allow.iter().map(|text| {
+            parse_destination(text)
+                .map_err(|error| Failure::usage(format!("--allow {text}: {error}")))
+        });
+        policy = policy.with_grants(&parsed.collect::<Result<Vec<_>, _>>()?);
+    }
+    if args.observe {
+        policy = policy.observing();
+    }
+    Ok(policy)
+}
+
+fn register(
+    args: &ExecArgs,
+    command: &str,
+    policy: Policy,
+    sorted: &Sorted,
+) -> Result<Register, Failure> {
+    let mut upstream_ca = Vec::new();
+    for path in &args.upstream_ca {
+        upstream_ca.push(std::fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("--upstream-ca {} cannot be read: {error}", path.display()))
+        })?);
+    }
+    Ok(Register {
+        agent: agent(args, command),
+        command: command.to_owned(),
+        policy,
+        keys: sorted
+            .found
+            .iter()
+            .map(|found| RealKey {
+                credential: found.credential.name.to_owned(),
+                variables: found.variables.clone(),
+                secret: Sealing(String::from_utf8_lossy(found.secret.reveal()).into_owned()),
+            })
+            .collect(),
+        accounts: sorted
+            .account
+            .iter()
+            .map(|account| (account.header.to_owned(), account.value.clone()))
+            .collect(),
+        connect_to: args.connect_to.clone(),
+        upstream_ca,
+        by: who_asks(),
+    })
+}
+
+/// Hands the run's sockets and contract to the gate and waits until it may start.
+fn registered(
+    conn: &mut Conn,
+    register: Register,
+    registration: &Registration<'_>,
+) -> Result<Prepared, Box<dyn Error + Send + Sync>> {
+    conn.send(&Ask::Register(Box::new(register)))?;
+    let stderr = std::io::stderr();
+    let mut fds = registration.listeners.fds();
+    fds.push(registration.cgroup);
+    fds.push(stderr.as_fd());
+    launch::send_fds(conn.stream(), &[0], &fds)?;
+    match conn.receive::<Answer>()? {
+        Some(Answer::Ready(prepared)) => Ok(*prepared),
+        Some(Answer::Failed { what }) => Err(what.into()),
+        Some(_) => Err("the gate answered something else than was asked".into()),
+        None => Err(
+            "the gate ended before the run could start; its log is gate.log in the state folder"
+                .into(),
+        ),
+    }
+}
+
+fn finish(conn: &mut Conn, exit: i32) -> Result<Summary, Failure> {
+    let broke = || {
+        Failure::could_not("the gate ended before the run did: what it did last is in the ledger")
+            .then("tollgate tail")
+    };
+    conn.send(&Ask::Finish { exit }).map_err(|_gone| broke())?;
+    match conn.receive::<Answer>() {
+        Ok(Some(Answer::Finished(summary))) => Ok(*summary),
+        Ok(_) | Err(_) => Err(broke()),
+    }
 }

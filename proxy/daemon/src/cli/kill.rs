@@ -165,12 +165,7 @@ pub(super) fn answer(
     state: &StateFolder,
     ask: &Ask,
 ) -> Result<Answer, Failure> {
-    let mut notices = Vec::new();
-    let answer = client::ask(conn, state, ask, |line| notices.push(line))?;
-    let mut aside = Out::stderr();
-    for notice in notices {
-        aside.line(&Line::of(format!("tollgate: {notice}")))?;
-    }
+    let answer = client::ask(conn, state, ask)?;
     if let Answer::Failed { what } = answer { Err(Failure::no(what)) } else { Ok(answer) }
 }
 

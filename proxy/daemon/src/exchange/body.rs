@@ -84,7 +84,9 @@ pub(crate) async fn collect(
             None if rest.is_empty() => first = Some(piece),
             None => rest.extend_from_slice(&piece),
             Some(before) => {
-                rest.reserve(usize::try_from(expected).unwrap_or(0).max(before.len() + piece.len()));
+                rest.reserve(
+                    usize::try_from(expected).unwrap_or(0).max(before.len() + piece.len()),
+                );
                 rest.extend_from_slice(&before);
                 rest.extend_from_slice(&piece);
             }

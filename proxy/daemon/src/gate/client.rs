@@ -139,25 +139,17 @@ pub fn connect_or_spawn(state: &StateFolder) -> Result<Conn, ClientError> {
     }
 }
 
-/// Asks `conn` one thing and waits for its answer; notices in between go to `notice`.
+/// Asks `conn` one thing and waits for its answer.
 ///
 /// # Errors
 ///
 /// The gate ended or broke the connection.
-pub fn ask(
-    conn: &mut Conn,
-    state: &StateFolder,
-    ask: &Ask,
-    mut notice: impl FnMut(String),
-) -> Result<Answer, ClientError> {
+pub fn ask(conn: &mut Conn, state: &StateFolder, ask: &Ask) -> Result<Answer, ClientError> {
     let failed = |source| ClientError::Io { doing: "speak to the gate", source };
     conn.send(ask).map_err(failed)?;
-    loop {
-        match conn.receive().map_err(failed)? {
-            Some(Answer::Notice { line }) => notice(line),
-            Some(answer) => return Ok(answer),
-            None => return Err(ClientError::Closed(log(state))),
-        }
+    match conn.receive().map_err(failed)? {
+        Some(answer) => Ok(answer),
+        None => Err(ClientError::Closed(log(state))),
     }
 }
 

@@ -12,6 +12,8 @@ use decide::case::MicroUsd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::kills;
+
 /// The most bytes of one frame: a policy and an environment fit many times over.
 const MAX_FRAME: usize = 16 << 20;
 
@@ -85,6 +87,16 @@ pub enum Target {
     All,
 }
 
+impl From<Target> for kills::Target {
+    fn from(target: Target) -> Self {
+        match target {
+            Target::Agent(name) => Self::Agent(name),
+            Target::Key(id) => Self::Key(id),
+            Target::All => Self::Global,
+        }
+    }
+}
+
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -97,8 +109,8 @@ impl fmt::Display for Target {
 
 /// A run that begins.
 ///
-/// Descriptors that follow, in this order: transparent intake on `127.0.0.1`, the same on `::1`,
-/// DNS over UDP, DNS over TCP, the run's cgroup folder.
+/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder,
+/// and the standard error that notices are written to.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
     /// Name of the agent.
@@ -107,9 +119,9 @@ pub struct Register {
     pub command: String,
     /// The compiled contract.
     pub policy: Policy,
-    /// Real keys of the environment, by variable.
-    pub keys: Vec<(String, Sealing)>,
-    /// Account values of the environment that the gate sets, by variable.
+    /// Real keys of the environment, to be sealed.
+    pub keys: Vec<RealKey>,
+    /// Account values of the environment that the gate sets, by header.
     pub accounts: Vec<(String, String)>,
     /// `--connect-to`, as typed.
     pub connect_to: Vec<String>,
@@ -117,6 +129,17 @@ pub struct Register {
     pub upstream_ca: Vec<String>,
     /// Who runs it.
     pub by: String,
+}
+
+/// A real key of the environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RealKey {
+    /// The credential that it is, by name.
+    pub credential: String,
+    /// The variables that hold it, all of which get the virtual key.
+    pub variables: Vec<String>,
+    /// The key.
+    pub secret: Sealing,
 }
 
 /// What goes inside a run.
@@ -135,6 +158,8 @@ pub struct Prepared {
 pub struct Summary {
     /// The run.
     pub run: String,
+    /// The agent.
+    pub agent: String,
     /// Priced requests that were forwarded.
     pub requests: u64,
     /// Models that answered.
@@ -155,9 +180,9 @@ pub struct Summary {
     pub refusals: Vec<(String, String)>,
     /// What observe let pass: what, and how often.
     pub observed: Vec<(String, u64)>,
-    /// Entries of this run that were read back from disk with every hash and link right; `None`
-    /// where one was not.
-    pub verified: Option<u64>,
+    /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
+    /// could not be recorded.
+    pub entries: Option<(u64, u64)>,
 }
 
 /// What a gate answers.
@@ -166,11 +191,6 @@ pub struct Summary {
 pub enum Answer {
     /// The run may start.
     Ready(Box<Prepared>),
-    /// One line for the user, at any time during a run.
-    Notice {
-        /// The line.
-        line: String,
-    },
     /// The run is over and settled.
     Finished(Box<Summary>),
     /// A switch is set.

@@ -56,6 +56,12 @@ impl Place {
         Ok(Self { folder, name: format!("{device:x}-{inode:x}.sock") })
     }
 
+    /// The folder of the sockets, where it is not the state folder itself.
+    #[must_use]
+    pub fn folder(&self, state: &StateFolder) -> Option<PathBuf> {
+        (self.folder.identity() != state.identity()).then(|| self.folder.shown().to_owned())
+    }
+
     /// The path, for people.
     #[must_use]
     pub fn shown(&self) -> PathBuf {

@@ -213,6 +213,7 @@ fn decided(id: &str, trace: &str, model: &str, conclusion: Conclusion) -> Decide
         decision: Decision { outcome: conclusion, observed: None, trail },
         policy: "ab".repeat(32),
         booked: None,
+        used: None,
         credential: Some("openai".into()),
         amended: Amended { include_usage: true, ..Amended::default() },
     }
@@ -238,6 +239,8 @@ fn outcome(id: &str, model: &str, provider_id: Option<&str>, cut: Option<Refusal
         cut,
         observed: None,
         gone: false,
+        broken: false,
+        settled: None,
         bytes_out: 1500,
         bytes_in: 4200,
         first_byte_us: Some(250_000),

@@ -15,28 +15,28 @@ pub fn markdown() -> String {
         "# The chain\n\nGenerated from `proxy/decide` by `cargo xtask`; do not edit. Every request is judged by every rule, in this\norder. Rules marked ↔ also watch the answer.\n",
     );
     for band in Band::ALL {
-        page.push_str(&format!(
+        page.extend([format!(
             "\n## {}\n\n{}\n\n| rule | says |\n|---|---|\n",
             name(band),
             question(band)
-        ));
+        )]);
         for stage in CHAIN.band(band) {
             let rule = stage.rule();
             let mark = if watches(stage) { " ↔" } else { "" };
-            page.push_str(&format!("| `{}`{mark} | {} |\n", rule.id, rule.says));
+            page.extend([format!("| `{}`{mark} | {} |\n", rule.id, rule.says)]);
         }
     }
-    page.push_str(&format!(
+    page.extend([format!(
         "\n## Secrets\n\nA secret is found by its proof: the shortest prefix that is the violation, at most {PROOF_MAX} bytes. *Boundary*: looked for\nonly where no letter or digit stands before it. A finding reaches to the end of the secret.\n\n| class | proof | boundary | bytes |\n|---|---|---|---|\n"
-    ));
+    )]);
     for pattern in &PATTERNS {
-        page.push_str(&format!(
+        page.extend([format!(
             "| {} | {} | {} | {} |\n",
             pattern.class.name(),
             pattern.written(),
             if pattern.boundary { "yes" } else { "no" },
             pattern.proof(),
-        ));
+        )]);
     }
     page.push_str(NOT_CAUGHT);
     page

@@ -116,8 +116,8 @@ fn spoil(case: Case, how: u8) -> Case {
         3 => case.presenting(Presented::Unknown),
         4 => case.standing(&[Standing::Foreign]),
         5 => case.standing(&[Standing::RealKey(SecretClass::OpenaiKey)]),
-        6 => case.to_plain_host("pastebin.com"),
-        7 => case.to_plain_host("registry.npmjs.org").operation("write", EndpointClass::Write),
+        6 => case.bound_for("pastebin.com"),
+        7 => case.bound_for("registry.npmjs.org").operation("write", EndpointClass::Write),
         8 => case.at(Address::NotLookedUp),
         9 => case.at(Address::NoSuchName),
         10 => case.at(Address::Resolved {

@@ -89,7 +89,7 @@ impl Faults {
     }
 
     fn unknown(&mut self, path: &str, unknown: &raw::Unknown) {
-        for key in unknown.keys() {
+        for key in &unknown.0 {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             self.add(path, "is not a key of this version; remove it");
         }
@@ -120,7 +120,7 @@ fn in_force(effective_at: Option<&str>, now: Timestamp, faults: &mut Faults) {
     let Some(text) = effective_at else { return };
     match units::timestamp(text) {
         None => {
-            faults.add("effective_at", format!("`{text}` is not a time like 2026-11-21T00:00:00Z"))
+            faults.add("effective_at", format!("`{text}` is not a time like 2026-11-21T00:00:00Z"));
         }
         Some(from) if from > now => {
             faults.add("effective_at", format!("the contract is not in force before {text}"));
@@ -172,7 +172,7 @@ fn known_by(path: &str, identity: Option<&raw::Identity>, faults: &mut Faults) -
     faults.unknown(&path, &identity.unknown);
     for (i, attribute) in identity.any.iter().enumerate() {
         faults.unknown(&format!("{path}.any[{i}]"), &attribute.unknown);
-        if attribute.key.is_none() && attribute.unknown.is_empty() {
+        if attribute.key.is_none() && attribute.unknown.0.is_empty() {
             faults.add(format!("{path}.any[{i}]"), "is empty: write { key: NAME }");
         }
     }

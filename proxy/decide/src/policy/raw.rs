@@ -4,19 +4,16 @@
 //! it with its path, together with every other fault of the file.
 
 use alloc::borrow::ToOwned;
-use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::ser::Serializer;
+use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::{Mode, SecretsIn};
-
-/// Keys that no field has.
-pub type Unknown = BTreeMap<String, Ignored>;
 
 /// One contract file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,19 +218,36 @@ pub struct Profile {
     pub unknown: Unknown,
 }
 
-/// A value that nobody reads, because its key is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ignored;
+/// Keys that no field has, by name. Their values are not read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unknown(pub BTreeSet<String>);
 
-impl<'de> Deserialize<'de> for Ignored {
+impl<'de> Deserialize<'de> for Unknown {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self)
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Unknown;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unknown, A::Error> {
+                let mut keys = BTreeSet::new();
+                while let Some((key, IgnoredAny)) = map.next_entry()? {
+                    keys.insert(key);
+                }
+                Ok(Unknown(keys))
+            }
+        }
+        deserializer.deserialize_map(Keys)
     }
 }
 
-impl Serialize for Ignored {
+impl Serialize for Unknown {
+    /// Nothing: what has unknown keys does not compile, so it is never written down.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_unit()
+        serializer.serialize_map(Some(0))?.end()
     }
 }
 

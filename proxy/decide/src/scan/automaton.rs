@@ -76,10 +76,11 @@ impl Automaton {
             self.open(bytes, at, &origin);
             if let Some(found) = self.advance(*byte) {
                 self.live.clear();
-                match hit(Hit { pattern: found.0, origin: found.1, end: at + 1 }) {
-                    Some(end) => at = end.max(at + 1),
-                    None => (self.within, at) = (Some(found.0.rest), at + 1),
+                let end = hit(Hit { pattern: found.0, origin: found.1, end: at + 1 });
+                if end.is_none() {
+                    self.within = Some(found.0.rest);
                 }
+                at = end.unwrap_or(0).max(at + 1);
                 continue;
             }
             at += 1;
@@ -226,6 +227,7 @@ const JWT_HEAD: u64 = 1 << JWT;
 const _: () = assert!(TABLE.len() <= 64);
 
 #[expect(clippy::indexing_slicing, reason = "runs while compiling: out of bounds does not build")]
+#[expect(clippy::large_stack_arrays, reason = "runs while compiling: it is on no stack")]
 const fn accept() -> [[u64; 256]; DEPTH] {
     let mut table = [[0; 256]; DEPTH];
     let mut depth = 0;

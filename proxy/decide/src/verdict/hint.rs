@@ -51,6 +51,7 @@ impl Refusal {
             | Reason::Envelope(_)
             | Reason::OperationNotGoverned(_)
             | Reason::NotOurs(_)
+            | Reason::Upstream(_)
             | Reason::Unverifiable(_)
             | Reason::Unsealed => None,
         }

@@ -89,8 +89,7 @@ impl Pump {
     pub(super) fn step(&mut self) {
         let moved = if self.written < self.held.len() { self.drain() } else { self.fill() };
         match moved {
-            Err(Errno::AGAIN | Errno::INTR) => {}
-            Ok(1..) => {}
+            Ok(1..) | Err(Errno::AGAIN | Errno::INTR) => {}
             Ok(0) | Err(_) => {
                 self.from = None;
                 self.to = None;
@@ -171,7 +170,8 @@ mod tests {
         let mut all = Vec::new();
         let mut room = [0; 4096];
         while !pump.is_done() {
-            all.extend_from_slice(&room[..rustix::io::read(&sink, &mut room).unwrap_or(0)]);
+            let read = rustix::io::read(&sink, &mut room).unwrap_or(0);
+            all.extend_from_slice(&room[..read]);
             pump.step();
         }
         while let Ok(read @ 1..) = rustix::io::read(&sink, &mut room) {

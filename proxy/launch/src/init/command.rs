@@ -19,7 +19,7 @@ use super::told;
 use crate::{plan::Plan, seccomp, sys};
 
 /// A command that runs, or the error number with which it could not be executed.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Started {
     Running(Pid),
     NotExecuted(i32),

@@ -39,7 +39,7 @@ pub(super) fn private_terminals() -> io::Result<()> {
 pub(super) fn fresh() -> io::Result<()> {
     let devices = KEPT
         .iter()
-        .map(|name| Ok((*name, bind(&open_target(&format!("/dev/{name}"))?, false)?)))
+        .map(|name| Ok((*name, bind(&open_target(format!("/dev/{name}"))?, false)?)))
         .collect::<io::Result<Vec<_>>>()?;
     let dev = detached(
         "tmpfs",
@@ -62,7 +62,7 @@ pub(super) fn fresh() -> io::Result<()> {
     }
     attach(&dev, &open_target("/dev")?)?;
     for (name, device) in &devices {
-        attach(device, &open_target(&format!("/dev/{name}"))?)?;
+        attach(device, &open_target(format!("/dev/{name}"))?)?;
     }
     let shm = detached("tmpfs", &[("mode", "1777")], attributes::NO_SUID | attributes::NO_DEV)?;
     attach(&shm, &open_target("/dev/shm")?)

@@ -10,21 +10,12 @@ fn outcome(id: &str, agent: &str, cost: Option<u64>, in_doubt: Option<u64>) -> S
         id: id.into(),
         run: "R".into(),
         agent: agent.into(),
-        key: None,
         status: Some(200),
         model: Some("m".into()),
         usage: cost.map(|_| crate::record::Usage { input: 10, output: 5, ..Default::default() }),
         cost: cost.map(MicroUsd),
         in_doubt: in_doubt.map(MicroUsd),
-        cut: None,
-        observed: None,
-        gone: false,
-        bytes_out: 0,
-        bytes_in: 0,
-        first_byte_us: None,
-        took_us: 0,
-        provider_id: None,
-        calls: Vec::new(),
+        ..Outcome::default()
     }))
 }
 
@@ -45,6 +36,7 @@ fn decided(id: &str, worst: u64, forwarded: bool) -> Said {
         decision: Decision { outcome, observed: None, trail: Vec::new() },
         policy: String::new(),
         booked: None,
+        used: None,
         credential: None,
         amended: crate::record::Amended::default(),
     }))

@@ -2,7 +2,6 @@ use super::*;
 use crate::Policy;
 use crate::case::{MicroUsd, Timestamp};
 use crate::policy::{Budgets, Mode, SecretsIn, compile, raw, with_profile};
-use std::println;
 
 fn starter() -> Policy {
     let raw: raw::Bundle = serde_saphyr::from_str(STARTER).unwrap();
@@ -26,7 +25,6 @@ fn the_starter_is_what_the_documentation_says() {
 #[test]
 fn every_profile_compiles_onto_the_starter_and_is_found_by_its_command() {
     for (name, yaml) in PROFILES {
-        println!("{name}");
         let raw: raw::Profile = serde_saphyr::from_str(yaml).unwrap();
         assert_eq!(raw.commands, [name]);
         assert_eq!(profile(name), Some(yaml));

@@ -1,7 +1,6 @@
 use super::*;
 use crate::case::Timestamp;
 use crate::policy::{Access, Mode};
-use std::println;
 use std::string::ToString;
 
 const NOW: Timestamp = Timestamp(1_795_300_000_000_000);
@@ -129,11 +128,7 @@ agents:
     rate: { requests: 1, per: soon, burst: 2 }
     keys: { lifetime: forever, scope: all }
 "#;
-    let found = faults(wrong);
-    for line in &found {
-        println!("{line}");
-    }
-    insta::assert_snapshot!(found.join("\n"));
+    insta::assert_snapshot!(faults(wrong).join("\n"));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+#![expect(clippy::string_slice, reason = "a wrong index is a failing test")]
+
 use super::*;
 use crate::scan::patterns::PATTERNS;
 use crate::scan::patterns::tests::sample;
@@ -35,7 +37,7 @@ fn text_that_begins_nothing_does_not_wait() {
 #[test]
 fn a_candidate_of_one_track_makes_events_of_all_tracks_wait_until_the_end() {
     let mut scanner = AnswerScanner::default();
-    let seen = sights(&mut scanner, &[("a", "x"), ("b", "ghp_"), ("a", "y"), ("a", "z")]);
+    let seen = sights(&mut scanner, &[("a", "m"), ("b", "ghp_"), ("a", "m"), ("a", "m")]);
     assert_eq!(
         seen.iter().map(|s| s.waits_from).collect::<Vec<_>>(),
         [None, Some(1), Some(1), Some(1)]
@@ -69,7 +71,7 @@ fn escapes_that_are_split_over_fragments_are_decoded() {
 #[test]
 fn an_escape_that_is_not_complete_waits_because_it_may_begin_a_secret() {
     let mut scanner = AnswerScanner::default();
-    assert_eq!(scanner.push_escaped(0, "t", "x").unwrap().waits_from, None);
+    assert_eq!(scanner.push_escaped(0, "t", "m").unwrap().waits_from, None);
     assert_eq!(scanner.push_escaped(1, "t", "\\").unwrap().waits_from, Some(1));
     assert_eq!(scanner.push_escaped(2, "t", "u006").unwrap().waits_from, Some(1));
     assert_eq!(scanner.push_escaped(3, "t", "7").unwrap().waits_from, Some(1));
@@ -129,7 +131,7 @@ fn script() -> impl Strategy<Value = Script> {
 
 /// Splits scripts into interleaved fragments: the track, and where its fragment begins and ends.
 fn fragments(scripts: &[Script], order: &[(usize, usize)]) -> Vec<(usize, usize, usize)> {
-    let mut at = std::vec![0; scripts.len()];
+    let mut at = std::vec![0_usize; scripts.len()];
     let mut events = Vec::new();
     let rest = (0..scripts.len()).map(|track| (track, usize::MAX));
     for (track, len) in order.iter().map(|(t, l)| (t % scripts.len(), *l)).chain(rest) {
@@ -186,14 +188,14 @@ fn check(scripts: &[Script], events: &[(usize, usize, usize)], got: &(Vec<u64>, 
     assert_eq!(*cut, first.is_some());
     match first {
         Some(first) => {
-            assert!(numbers.len() as u64 <= first, "released {numbers:?}, began in {first}")
+            assert!(numbers.len() as u64 <= first, "released {numbers:?}, began in {first}");
         }
         None => assert_eq!(numbers.len(), events.len(), "innocent text is released whole"),
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn no_event_from_the_one_in_which_a_secret_began_is_released_however_it_is_split(
@@ -201,7 +203,7 @@ proptest! {
         order in prop::collection::vec((0_usize..4, 0_usize..24), 0..40),
     ) {
         let events = fragments(&scripts, &order);
-        check(&scripts, &events, &written(&scripts, &events, String::from, false));
+        check(&scripts, &events, &written(&scripts, &events, |text| String::from(text), false));
     }
 
     #[test]
@@ -210,7 +212,8 @@ proptest! {
         order in prop::collection::vec((0_usize..4, 0_usize..24), 0..40),
     ) {
         let events = fragments(&scripts, &order);
-        let encode = |text: &str| text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
+        let escape = |unit| format!("\\u{unit:04x}");
+        let encode = |text: &str| text.encode_utf16().map(escape).collect::<Vec<_>>().concat();
         check(&scripts, &events, &written(&scripts, &events, encode, true));
     }
 }

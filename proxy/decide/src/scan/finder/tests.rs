@@ -1,14 +1,15 @@
+#![expect(clippy::string_slice, reason = "a wrong index is a failing test")]
+
 use super::*;
 use proptest::prelude::*;
 use std::format;
 use std::string::String;
-use std::vec;
 
 fn redacted(text: &str) -> String {
     let (mut out, mut from) = (String::new(), 0);
     for found in find(text) {
         out.push_str(&text[from..found.at.start]);
-        out.push_str(&format!("[{}]", found.class.name()));
+        out.extend([format!("[{}]", found.class.name())]);
         from = found.at.end;
     }
     out + &text[from..]
@@ -51,7 +52,7 @@ fn a_private_key_without_an_end_line_reaches_as_far_as_its_bytes_do() {
 fn two_secrets_side_by_side_are_two_findings() {
     let one = format!("AKIA{}", "B2C3D4E5F6G7H8I9");
     let found = find(&format!("{one}:{one}"));
-    assert_eq!(found.iter().map(|f| f.at.clone()).collect::<vec::Vec<_>>(), [0..20, 21..41]);
+    assert_eq!(found.iter().map(|f| f.at.clone()).collect::<Vec<_>>(), [0..20, 21..41]);
 }
 
 proptest! {

@@ -1,7 +1,8 @@
+#![expect(clippy::string_slice, reason = "a wrong index is a failing test")]
+
 use super::*;
 use crate::scan::find;
 use proptest::prelude::*;
-use std::println;
 
 /// The shortest text that a pattern finds.
 pub(crate) fn sample(pattern: &Pattern) -> String {
@@ -25,9 +26,8 @@ pub(crate) fn sample(pattern: &Pattern) -> String {
 fn every_pattern_is_found_at_its_last_byte_and_not_before() {
     for pattern in &PATTERNS {
         let text = sample(pattern);
-        println!("{text}");
         let found = find(&text);
-        assert_eq!(found.len(), 1);
+        assert_eq!(found.len(), 1, "{text}");
         assert_eq!((found[0].class, found[0].at.clone()), (pattern.class, 0..text.len()));
         assert_eq!(find(&text[..text.len() - 1]), [], "found before its proof");
         assert!(text.len() <= pattern.proof());
@@ -142,7 +142,7 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn the_first_finding_is_the_one_that_trying_everything_everywhere_gives(

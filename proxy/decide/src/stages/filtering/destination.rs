@@ -85,9 +85,10 @@ fn refused_name(
 
 fn refused_address(host: &str, address: &Address) -> Option<Reason> {
     match address {
-        Address::NotLookedUp | Address::Resolved { named: true, .. } => None,
+        Address::NotLookedUp
+        | Address::Resolved { named: true, .. }
+        | Address::Resolved { class: AddressClass::Public, .. } => None,
         Address::NoSuchName => Some(Reason::NoSuchName(host.into())),
-        Address::Resolved { class: AddressClass::Public, .. } => None,
         Address::Resolved { class, .. } => {
             Some(Reason::AddressNotAllowed { host: host.into(), class: *class })
         }
@@ -106,8 +107,8 @@ fn refused_contact(contract: &Contract, ask: Option<&Ask>) -> Option<Reason> {
             contract.grants(host, port).any(|grant| grant.access != Access::Opaque)
         })
     };
-    let contact = ask?.contacts.iter().find(|contact| !admitted(contact))?;
-    Some(Reason::DestinationNotAllowed(contact.clone()))
+    let refused = ask?.contacts.iter().find(|contact| !admitted(contact))?;
+    Some(Reason::DestinationNotAllowed(refused.clone()))
 }
 
 #[cfg(test)]

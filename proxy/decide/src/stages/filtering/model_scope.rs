@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_request_that_is_not_to_a_model_does_not_concern_it() {
-        let plain = case().to_plain_host("registry.npmjs.org");
+        let plain = case().bound_for("registry.npmjs.org");
         assert_eq!(judge(&ModelScope, &plain), Ok(Verdict::Abstain));
     }
 }

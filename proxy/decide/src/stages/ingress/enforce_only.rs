@@ -54,8 +54,8 @@ mod tests {
     use crate::scan::SecretClass;
     use crate::testkit::{case, judge, judge_under, policy};
 
-    fn foreign(class: Option<SecretClass>) -> Result<Verdict, Missing> {
-        Ok(Reason::ForeignCredential { place: "header authorization".into(), class }.into())
+    fn foreign(class: Option<SecretClass>) -> Verdict {
+        Reason::ForeignCredential { place: "header authorization".into(), class }.into()
     }
 
     #[test]
@@ -69,15 +69,15 @@ mod tests {
         let mut lenient = policy();
         lenient.agents[0].1.own_credentials = true;
         let own = case().standing(&[Standing::Foreign]);
-        assert_eq!(judge_under(&EnforceOnly, &own, &lenient), foreign(None));
+        assert_eq!(judge_under(&EnforceOnly, &own, &lenient), Ok(foreign(None)));
     }
 
     #[test]
     fn a_credential_of_ones_own_goes_elsewhere_only_where_the_contract_says_so() {
         let mut lenient = policy();
         lenient.agents[0].1.own_credentials = true;
-        let own = case().to_plain_host("registry.npmjs.org").standing(&[Standing::Foreign]);
-        assert_eq!(judge(&EnforceOnly, &own), foreign(None));
+        let own = case().bound_for("registry.npmjs.org").standing(&[Standing::Foreign]);
+        assert_eq!(judge(&EnforceOnly, &own), Ok(foreign(None)));
         assert_eq!(judge_under(&EnforceOnly, &own, &lenient), Ok(Verdict::Pass));
     }
 
@@ -86,11 +86,11 @@ mod tests {
         let mut lenient = policy();
         lenient.agents[0].1.own_credentials = true;
         let real = [Standing::RealKey(SecretClass::OpenaiKey)];
-        for case in [case(), case().to_plain_host("registry.npmjs.org")] {
+        for case in [case(), case().bound_for("registry.npmjs.org")] {
             let case = case.standing(&real);
             assert_eq!(
                 judge_under(&EnforceOnly, &case, &lenient),
-                foreign(Some(SecretClass::OpenaiKey))
+                Ok(foreign(Some(SecretClass::OpenaiKey)))
             );
         }
     }

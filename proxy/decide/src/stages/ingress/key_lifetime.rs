@@ -63,8 +63,8 @@ mod tests {
     use crate::case::Timestamp;
     use crate::testkit::{case, judge, key, watch};
 
-    fn over(end: KeyEnd) -> Result<Verdict, Missing> {
-        Ok(Reason::KeyOver(end).into())
+    fn over(end: KeyEnd) -> Verdict {
+        Reason::KeyOver(end).into()
     }
 
     #[test]
@@ -79,7 +79,7 @@ mod tests {
         later.expires = Some(Timestamp(case().received.0 + 1));
         let at_the_end = case().presenting(Presented::Key(now));
         let before_it = case().presenting(Presented::Key(later));
-        assert_eq!(judge(&KeyLifetime, &at_the_end), over(KeyEnd::Expired));
+        assert_eq!(judge(&KeyLifetime, &at_the_end), Ok(over(KeyEnd::Expired)));
         assert_eq!(judge(&KeyLifetime, &before_it), Ok(Verdict::Pass));
     }
 
@@ -94,7 +94,7 @@ mod tests {
         );
         assert_eq!(
             judge(&KeyLifetime, &case().presenting(Presented::Key(spent))),
-            over(KeyEnd::UsedUp)
+            Ok(over(KeyEnd::UsedUp))
         );
     }
 
@@ -105,13 +105,13 @@ mod tests {
         revoked.uses_left = Some(0);
         assert_eq!(
             judge(&KeyLifetime, &case().presenting(Presented::Key(revoked))),
-            over(KeyEnd::Revoked)
+            Ok(over(KeyEnd::Revoked))
         );
     }
 
     #[test]
     fn an_open_answer_is_cut_when_its_key_ends() {
         let mut watch = watch(&KeyLifetime, &case()).unwrap();
-        assert_eq!(watch.see(&StreamEvent::Expired(KeyEnd::Expired)), over(KeyEnd::Expired));
+        assert_eq!(watch.see(&StreamEvent::Expired(KeyEnd::Expired)), Ok(over(KeyEnd::Expired)));
     }
 }

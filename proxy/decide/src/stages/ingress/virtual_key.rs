@@ -68,14 +68,14 @@ mod tests {
         for presented in [Presented::Unknown, Presented::Ambiguous] {
             let ours = case().presenting(presented.clone());
             assert_eq!(judge(&VirtualKey, &ours), Ok(Reason::UnknownKey.into()));
-            let elsewhere = case().to_plain_host("registry.npmjs.org").presenting(presented);
+            let elsewhere = case().bound_for("registry.npmjs.org").presenting(presented);
             assert_eq!(judge(&VirtualKey, &elsewhere), Ok(Reason::UnknownKey.into()));
         }
     }
 
     #[test]
     fn a_key_does_not_leave_for_another_host() {
-        let leak = case().to_plain_host("registry.npmjs.org").presenting(Presented::Key(key()));
+        let leak = case().bound_for("registry.npmjs.org").presenting(Presented::Key(key()));
         assert_eq!(
             judge(&VirtualKey, &leak),
             Ok(Reason::KeyBoundElsewhere("openai".into()).into())
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn no_key_is_asked_for_where_the_gate_holds_no_credential() {
-        let plain = case().to_plain_host("registry.npmjs.org");
+        let plain = case().bound_for("registry.npmjs.org");
         assert_eq!(judge(&VirtualKey, &plain), Ok(Verdict::Abstain));
     }
 }

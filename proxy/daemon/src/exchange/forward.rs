@@ -1,0 +1,152 @@
+//! Sends a request that was judged and recorded: amended where the decision says so, with the real
+//! credential put in at the last moment.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use decide::case::{EndpointClass, Reservation, Scheme};
+use decide::{Known, Refusal};
+use http::request::Parts;
+use http::{Request, header};
+use http_body_util::Full;
+use wire::{Amendment, AnswerTerms, Edit, Reading, Scanned};
+
+use super::Exchange;
+use super::gather::Body;
+use crate::keys;
+use crate::places;
+use crate::record::Amended;
+use crate::upstream::headers::Coding;
+use crate::upstream::pool::{PoolKey, Sent, UpstreamError};
+use crate::upstream::{self, headers};
+use crate::vault::inject::{self, Form};
+
+/// What leaves.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    /// The body, amended.
+    pub(crate) body: Bytes,
+    /// The body is no longer in the encoding that its head names.
+    decoded: bool,
+    /// How its answer is to be read.
+    pub(crate) terms: AnswerTerms,
+    /// What was changed, for the record.
+    pub(crate) amended: Amended,
+}
+
+/// Why nothing came back.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Nothing left the gate.
+    NotSent(Refusal),
+    /// It may have left.
+    Sent(Refusal),
+}
+
+impl Exchange {
+    /// The bytes that leave: those that came, but for what the decision changes.
+    pub(crate) fn amend(
+        &self,
+        body: &Body,
+        reading: &Reading<'_>,
+        scanned: &Scanned,
+        redact: bool,
+    ) -> Outbound {
+        let output_limit = match &self.case.budget {
+            Known::Fact(Reservation::Granted { output_limit, .. }) => *output_limit,
+            Known::Fact(_) | Known::Missing(_) => None,
+        };
+        let include_usage = self.endpoint.class == EndpointClass::Priced && reading.usage_missing;
+        let amendment = Amendment { include_usage, output_limit };
+        let mut edits: Vec<Edit> = self.dialect.amend(&self.endpoint, reading, &amendment);
+        let mut redacted = 0;
+        if redact {
+            let splices = wire::redactions(scanned);
+            redacted = splices.len();
+            edits.extend(splices);
+        }
+        let (body, decoded) = if edits.is_empty() {
+            (body.sent.clone(), false)
+        } else {
+            (Bytes::from(wire::splice(&body.decoded, &edits)), true)
+        };
+        Outbound {
+            body,
+            decoded,
+            terms: AnswerTerms { head_only: false, usage_added: include_usage },
+            amended: Amended { include_usage, output_limit, redacted: redacted as u64 },
+        }
+    }
+
+    /// Sends it to the address that was judged.
+    pub(crate) async fn send(
+        &mut self,
+        head: Parts,
+        out: Outbound,
+    ) -> Result<Sent<Full<Bytes>>, Failure> {
+        let connection = Arc::clone(&self.connection);
+        let Some(target) = connection.resolved.load_full() else {
+            return Err(Failure::NotSent(super::unsealed()));
+        };
+        let request = self.outbound(head, out).map_err(Failure::NotSent)?;
+        let key = PoolKey {
+            tenant: Arc::clone(&self.run.tenant),
+            credential: self.key().map(|key| key.credential.as_str().into()),
+            secure: connection.scheme == Scheme::Https,
+            host: Arc::clone(&connection.name),
+            port: connection.port,
+        };
+        let sending = self.run.pool.send(&key, &target, request);
+        tokio::select! {
+            biased;
+            scope = self.live.killed() => Err(Failure::Sent(super::killed(scope))),
+            sent = sending => sent.map_err(|error| failure(&error)),
+        }
+    }
+
+    /// The request as it leaves: its own headers but for those of the connection, its own path, and
+    /// the real key where the virtual one stood.
+    fn outbound(&self, head: Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
+        let Parts { method, uri, headers, .. } = &head;
+        let mut leaving = headers.clone();
+        headers::outbound(&mut leaving, Coding::Identity);
+        leaving.remove(header::CONTENT_LENGTH);
+        if out.decoded {
+            leaving.remove(header::CONTENT_ENCODING);
+        }
+        if let Some(key) = self.key() {
+            let unusable = |error: &dyn std::error::Error| {
+                tracing::error!(%error, credential = key.credential, "a credential cannot be put in");
+                super::unsealed()
+            };
+            let secret =
+                self.gate.vault.reveal(&key.credential).map_err(|error| unusable(&error))?;
+            for form in forms(&head, self.dialect.places()) {
+                inject::inject(&mut leaving, form, &secret).map_err(|error| unusable(&error))?;
+            }
+        }
+        let mut request = Request::new(Full::new(out.body));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = leaving;
+        Ok(request)
+    }
+}
+
+/// Where the virtual key stands, and so the real one goes.
+fn forms(head: &Parts, places: &'static [wire::Place]) -> Vec<Form> {
+    places::standing(head, places)
+        .iter()
+        .filter(|found| keys::is_virtual(found.value.as_str()))
+        .filter_map(|found| match found.place.kind {
+            wire::Kind::Header("authorization") => Some(Form::Bearer),
+            wire::Kind::Header("x-api-key") => Some(Form::ApiKey),
+            wire::Kind::Header(_) | wire::Kind::Query(_) => None,
+        })
+        .collect()
+}
+
+fn failure(error: &UpstreamError) -> Failure {
+    let refusal = upstream::refusal(error);
+    if error.may_have_sent() { Failure::Sent(refusal) } else { Failure::NotSent(refusal) }
+}

@@ -1,0 +1,285 @@
+//! Fills the facts of each band into the case, just before that band is judged.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use decide::case::{
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, KillScope,
+    Reservation, Standing,
+};
+use decide::scan::SecretClass;
+use decide::{Known, Missing};
+use http::request::Parts;
+use hyper::body::Incoming;
+use wire::{Reading, Role, Scanned};
+
+use super::body::{self, Held, Unread};
+use super::{Exchange, settle};
+use crate::keys;
+use crate::money::{self, WorstCase, books::Payer};
+use crate::places;
+use crate::upstream::resolve::ResolveError;
+
+/// How long a request waits for money that open exchanges may give back (DESIGN §5).
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request's body at hand: as sent, and as read.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) sent: Bytes,
+    pub(crate) decoded: Bytes,
+    pub(crate) faults: Vec<EnvelopeFault>,
+    pub(crate) missing: Option<Missing>,
+    _held: Option<Held>,
+}
+
+impl Exchange {
+    /// Who is calling, with which credentials, whereto: from the connection and the head alone.
+    pub(crate) fn gather_ingress(&mut self, head: &Parts) {
+        let caller = self.run.caller();
+        let connection = Arc::clone(&self.connection);
+        self.case.destination = Known::Fact(connection.fact(connection.is_meant_by(head)));
+        let standing = places::standing(head, self.dialect.places());
+        let values: Vec<&str> = standing.iter().map(|found| found.value.as_str()).collect();
+        let presented = self.gate.keys.present(&values, &caller, self.case.received);
+        self.case.credentials = Known::Fact(
+            standing
+                .iter()
+                .map(|found| CredentialStanding {
+                    place: found.place.label(),
+                    what: self.what_stands(found),
+                })
+                .collect(),
+        );
+        self.used = presented.used;
+        self.case.key = Known::Fact(presented.presented);
+        let key = self.key().map(|key| key.id.clone());
+        if let Some(key) = &key {
+            self.live.uses_key(key);
+        }
+        self.case.kills = Known::Fact(self.gate.kills.covering(&caller.agent, key.as_deref()));
+        self.case.caller = Known::Fact(caller);
+    }
+
+    fn what_stands(&self, found: &places::Found) -> Standing {
+        let value = found.value.as_str();
+        if keys::is_virtual(value) {
+            return Standing::VirtualKey;
+        }
+        if found.place.role == Role::Account && self.run.sets_account(&found.place, value) {
+            return Standing::SetByGate;
+        }
+        let shaped = decide::scan::find(value).first().map(|secret| secret.class);
+        let sealed = || self.gate.keys.recognise(value).and_then(|name| class_of(&name));
+        shaped.or_else(sealed).map_or(Standing::Foreign, Standing::RealKey)
+    }
+
+    /// Reads the body within its limits and takes its encoding off.
+    pub(crate) async fn read_body(
+        &self,
+        head: &Parts,
+        incoming: &mut Incoming,
+    ) -> Result<Body, KillScope> {
+        let limit = self.body_limit();
+        let held = self.unless_killed(body::collect(incoming, limit, &self.gate.bodies)).await?;
+        Ok(match held {
+            Ok(held) => {
+                let sent = held.bytes.clone();
+                let (decoded, fault) = decoded(head, &sent, limit);
+                Body {
+                    sent,
+                    decoded,
+                    faults: Vec::from_iter(fault),
+                    missing: None,
+                    _held: Some(held),
+                }
+            }
+            Err(Unread::TooLarge) => Body::unread(Some(EnvelopeFault::Oversize(limit)), None),
+            Err(Unread::NoRoom) => Body::unread(None, Some(Missing::Unreachable)),
+            Err(Unread::Broken) => Body::unread(None, Some(Missing::Malformed)),
+        })
+    }
+
+    fn body_limit(&self) -> u64 {
+        let usual = self.dialect.body_limit(&self.endpoint);
+        let Some(contract) = self.run.contract() else { return usual };
+        let granted = contract.grants(&self.connection.host, self.connection.port);
+        granted.filter_map(|grant| grant.upload).max().unwrap_or(usual)
+    }
+
+    /// What is asked, of whom, and how often: from the whole request.
+    pub(crate) async fn gather_filtering(
+        &mut self,
+        head: &Parts,
+        body: &Body,
+        reading: &Reading<'_>,
+    ) -> Result<(), KillScope> {
+        let mut faults = wire::envelope::head(head, self.connection.provider);
+        if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
+            faults.push(EnvelopeFault::PathForm);
+        }
+        faults.extend(body.faults.iter().cloned());
+        if body.faults.is_empty() && body.missing.is_none() {
+            faults.extend(reading.faults.iter().cloned());
+        }
+        self.case.envelope = body.missing.map_or_else(
+            || Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 }),
+            Known::Missing,
+        );
+        self.case.ask = Known::Fact(reading.ask.clone().map(|mut ask| {
+            ask.foreign_objects = self.run.not_ours(&reading.objects);
+            ask
+        }));
+        self.case.endpoint = Known::Fact(self.endpoint.clone());
+        let limit = self.run.contract().and_then(|contract| contract.rate);
+        let (rate, _entered) = self.gate.rates.enter(&self.run.agent, limit, self.case.received);
+        self.case.rate = Known::Fact(rate);
+        self.case.address = self.address().await?;
+        Ok(())
+    }
+
+    /// Resolves the destination's name, once the contract admits the name as text.
+    async fn address(&self) -> Result<Known<Address>, KillScope> {
+        let connection = &self.connection;
+        let admitted = self.run.admits(&connection.host, connection.port);
+        let looks_up = admitted || self.run.mode == decide::policy::Mode::Observe;
+        if !looks_up || !connection.agrees {
+            return Ok(Known::Fact(Address::NotLookedUp));
+        }
+        let resolving = self.run.resolver.resolve(&connection.host, connection.port);
+        Ok(match self.unless_killed(resolving).await? {
+            Ok(resolved) => {
+                let fact = settle::address(&resolved);
+                connection.resolved.store(Some(Arc::new(resolved)));
+                Known::Fact(fact)
+            }
+            Err(ResolveError::NoSuchName(_)) => Known::Fact(Address::NoSuchName),
+            Err(ResolveError::Timeout(_) | ResolveError::Failed { .. }) => {
+                Known::Missing(Missing::Unreachable)
+            }
+        })
+    }
+
+    /// What the request carries, by class.
+    pub(crate) fn gather_content(
+        &mut self,
+        head: &Parts,
+        body: &Body,
+        reading: &Reading<'_>,
+    ) -> Scanned {
+        let scanned = wire::scan_request(
+            head,
+            self.dialect.places(),
+            reading.document.as_ref(),
+            &body.decoded,
+        );
+        self.case.findings = Known::Fact(Findings {
+            secrets: scanned.findings.secrets.clone(),
+            replaceable: scanned.findings.replaceable,
+        });
+        scanned
+    }
+
+    /// Sets the worst case aside, waiting for other open reservations where that can help.
+    pub(crate) async fn gather_engines(&mut self, reading: &Reading<'_>) -> Result<(), KillScope> {
+        if self.endpoint.class != EndpointClass::Priced {
+            self.case.budget = Known::Fact(Reservation::NotNeeded);
+            return Ok(());
+        }
+        let Known::Fact(Some(ask)) = &self.case.ask else {
+            self.case.budget = Known::Missing(Missing::Malformed);
+            return Ok(());
+        };
+        let worst = match self.worst_case(ask, reading) {
+            Ok(worst) => worst,
+            Err(refused) => {
+                self.case.budget = Known::Fact(refused);
+                return Ok(());
+            }
+        };
+        let asked = money::books::Reserve {
+            id: self.case.id.clone(),
+            payer: self.payer(ask),
+            limits: self.run.limits(),
+            worst,
+        };
+        let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
+        let answer = self.unless_killed(reserving).await?;
+        self.case.budget = answer.fact().map_or(Known::Missing(Missing::Unreachable), Known::Fact);
+        if let money::Answer::Granted(booked) = answer {
+            self.booked = Some(booked);
+        }
+        Ok(())
+    }
+
+    fn worst_case(&self, ask: &Ask, reading: &Reading<'_>) -> Result<WorstCase, Reservation> {
+        let unpriced = || Reservation::Unpriced { model: ask.model.clone() };
+        let price = self.price().ok_or_else(unpriced)?;
+        let facts = reading.document.as_ref().map(wire::price_facts).unwrap_or_default();
+        let fields: Vec<(&str, &str)> =
+            facts.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let weighed = money::Weighed {
+            ask,
+            counted: None,
+            beyond_bytes: facts.beyond_bytes,
+            tool_calls: facts.tool_calls,
+            price_fields: &fields,
+            least_output: self.dialect.min_output_limit(),
+        };
+        money::weigh(&weighed, price)
+            .map_err(|unbounded| Reservation::Unbounded { field: unbounded.field })
+    }
+
+    fn payer(&self, ask: &Ask) -> Payer {
+        Payer {
+            run: self.run.id.clone(),
+            key: self.key().map(|key| key.id.clone()).unwrap_or_default(),
+            agent: self.run.agent.clone(),
+            team: self.run.policy.team.clone(),
+            model: ask.model.clone(),
+        }
+    }
+
+    /// Waits for `work`, or for a kill switch.
+    async fn unless_killed<T>(&self, work: impl Future<Output = T>) -> Result<T, KillScope> {
+        tokio::select! {
+            biased;
+            scope = self.live.killed() => Err(scope),
+            done = work => Ok(done),
+        }
+    }
+}
+
+impl Body {
+    fn unread(fault: Option<EnvelopeFault>, missing: Option<Missing>) -> Self {
+        let faults = fault.into_iter().collect();
+        Self { sent: Bytes::new(), decoded: Bytes::new(), faults, missing, _held: None }
+    }
+}
+
+/// The body without its encoding, or why it cannot be taken off.
+fn decoded(head: &Parts, sent: &Bytes, limit: u64) -> (Bytes, Option<EnvelopeFault>) {
+    let coding = head.headers.get(http::header::CONTENT_ENCODING);
+    let Some(coding) = coding else { return (sent.clone(), None) };
+    let strange =
+        || EnvelopeFault::BadEncoding(String::from_utf8_lossy(coding.as_bytes()).into_owned());
+    match coding
+        .to_str()
+        .map_err(|_form| strange())
+        .and_then(|coding| wire::encoding::decode(Some(coding), sent, limit))
+    {
+        Ok(decoded) => (decoded, None),
+        Err(fault) => (Bytes::new(), Some(fault)),
+    }
+}
+
+/// The class of a sealed credential whose real key turned up.
+fn class_of(credential: &str) -> Option<SecretClass> {
+    match credential {
+        "openai" => Some(SecretClass::OpenaiKey),
+        "anthropic" => Some(SecretClass::AnthropicKey),
+        _ => None,
+    }
+}

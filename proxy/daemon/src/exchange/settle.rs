@@ -1,0 +1,354 @@
+//! What is written down and paid at the end of an exchange, and what its caller is told.
+
+use audit::{Kind, Source};
+use decide::case::{Address, Case, MicroUsd, Presented, Timestamp};
+use decide::{Decision, Known, Missing, Refusal, RuleId};
+use http::Response;
+use wire::{Heard, Told};
+
+use super::forward::{Failure, Outbound};
+use super::{Exchange, Reply};
+use crate::answer::body::AnswerBody;
+use crate::clock;
+use crate::intake::Connection;
+use crate::journal::Unrecorded;
+use crate::keys::KeyUsed;
+use crate::money::books::Booked;
+use crate::money::{self, Settlement};
+use crate::record::{Amended, Decided, Outcome, Usage};
+use crate::upstream::resolve::Resolved;
+
+/// Headers in which providers name their own id of a request.
+const PROVIDER_IDS: [&str; 2] = ["x-request-id", "request-id"];
+
+impl Exchange {
+    /// Puts the decision on disk. A refusal that only repeats many like it is counted instead.
+    pub(super) async fn record(
+        &self,
+        decision: &Decision,
+        out: Option<&Outbound>,
+    ) -> Result<(), Unrecorded> {
+        let key = self.key();
+        let written = Written {
+            booked: self.booked.clone(),
+            used: out.and(self.used.clone()),
+            key: key.map(|key| key.id.as_str()),
+            credential: key.map(|key| key.credential.clone()),
+            amended: out.map_or_else(Amended::default, |out| out.amended),
+            trace: &self.trace,
+            ..Written::of(&self.connection, &self.case, decision)
+        };
+        written.commit().await
+    }
+
+    pub(crate) fn key(&self) -> Option<&decide::case::Key> {
+        match &self.case.key {
+            Known::Fact(Presented::Key(key)) => Some(key),
+            Known::Fact(Presented::Nothing | Presented::Unknown | Presented::Ambiguous)
+            | Known::Missing(_) => None,
+        }
+    }
+
+    /// Gives back what was set aside for an exchange that was refused before it was recorded.
+    pub(super) fn settle_nothing(&mut self) {
+        if self.booked.take().is_some() {
+            self.gate.books.cancel(&self.case.id, self.gate.clock.now());
+        }
+        if let Some(used) = self.used.take() {
+            self.gate.keys.give_back(&used);
+        }
+    }
+
+    /// How the caller is told of a refusal.
+    pub(crate) fn told<'a>(&'a self, refusal: &'a Refusal, hint: Option<&'a str>) -> Told<'a> {
+        Told { refusal, decision: &self.case.id, hint, trace: Some(&self.trace) }
+    }
+
+    /// Tells the caller, who may be gone.
+    pub(crate) fn tell(&self, refusal: &Refusal, reply: Reply) {
+        let hint = refusal.hint();
+        let response = self.dialect.refuse(&self.told(refusal, hint.as_deref()));
+        drop(reply.send(whole(response)));
+    }
+
+    /// Nothing may leave that is not recorded.
+    pub(super) fn answer_unrecorded(&self, error: &Unrecorded, reply: Reply) {
+        tracing::error!(%error, id = self.case.id, "refused: not recorded");
+        self.tell(
+            &Refusal { rule: RuleId("verdict/seal"), reason: Missing::Unreachable.into() },
+            reply,
+        );
+    }
+
+    /// Carried out, and nothing came back.
+    pub(super) fn answer_failure(self, failure: &Failure, reply: Reply) {
+        let (refusal, sent) = match failure {
+            Failure::NotSent(refusal) => (refusal, false),
+            Failure::Sent(refusal) => (refusal, true),
+        };
+        self.tell(refusal, reply);
+        let mut ended = Ended { sent, ..Ended::default() };
+        ended.outcome.cut = Some(refusal.clone());
+        self.close(ended);
+    }
+
+    /// Time left until the virtual key expires.
+    pub(crate) fn expires_in(&self) -> Option<std::time::Duration> {
+        let expires = self.key()?.expires?;
+        Some(std::time::Duration::from_micros(expires.0.saturating_sub(self.gate.clock.now().0)))
+    }
+
+    /// Settles and writes down how it ended.
+    pub(crate) fn close(mut self, ended: Ended) {
+        let now = self.gate.clock.now();
+        let how = self.settlement(&ended);
+        let Ended { mut outcome, usage, first_byte, .. } = ended;
+        if self.booked.take().is_some() {
+            outcome.settled = self.gate.books.settle(&self.case.id, how, now);
+        }
+        if let Some(settled) = &outcome.settled {
+            outcome.cost = Some(settled.spent);
+            outcome.in_doubt = (settled.in_doubt.0 > 0).then_some(settled.in_doubt);
+            self.count_money(settled, usage.as_ref());
+        }
+        outcome.id.clone_from(&self.case.id);
+        outcome.run.clone_from(&self.run.id);
+        outcome.agent.clone_from(&self.run.agent);
+        outcome.key = self.key().map(|key| key.id.clone());
+        outcome.model = self.model().map(str::to_owned);
+        outcome.usage = usage.as_ref().map(counted);
+        outcome.took_us = now.0.saturating_sub(self.case.received.0);
+        outcome.first_byte_us = first_byte.map(|at| at.0.saturating_sub(self.case.received.0));
+        if let Some(refusal) = &outcome.cut {
+            self.run.note_refused(refusal, &self.connection.host, &self.case.id);
+            self.gate.metrics.cuts.with_label_values(&[refusal.rule.name()]).inc();
+        }
+        if let Some(observed) = &outcome.observed {
+            self.run.note_observed(observed);
+        }
+        let who = self.run.who(outcome.key.as_deref());
+        self.gate.journal.ride(Kind::Outcome, who, &outcome);
+    }
+
+    /// What becomes of the reservation. Only a whole answer's figure is the provider's last word;
+    /// what was cut, or vanished, stays counted in full.
+    fn settlement(&self, ended: &Ended) -> Settlement {
+        let refused = ended.outcome.status.is_some_and(|status| status >= 400);
+        if !ended.sent || refused {
+            return Settlement::Zero;
+        }
+        let tokens = ended.usage.as_ref().map_or(0, money::Usage::tokens);
+        let cost = self
+            .price()
+            .zip(ended.usage.as_ref())
+            .and_then(|(price, usage)| money::actual(usage, price));
+        match cost {
+            Some(cost) if ended.finished => Settlement::Actual { cost, tokens },
+            Some(estimate) => Settlement::InDoubt { estimate, tokens },
+            None => Settlement::InDoubt { estimate: MicroUsd(0), tokens },
+        }
+    }
+
+    fn count_money(&self, settled: &money::books::Settled, usage: Option<&money::Usage>) {
+        let model = self.model().unwrap_or_default();
+        self.run.note_spent(model, settled.tokens, settled.spent, settled.in_doubt);
+        let metrics = &self.gate.metrics;
+        metrics.spent.inc_by(settled.spent.0);
+        metrics.in_doubt.inc_by(settled.in_doubt.0);
+        if let Some(usage) = usage {
+            metrics.tokens.with_label_values(&["input"]).inc_by(usage.all_input());
+            metrics.tokens.with_label_values(&["output"]).inc_by(usage.output);
+        }
+        let limit = self.run.contract().and_then(|contract| contract.budgets.run);
+        let limit = self.gate.books.run_limit(&self.run.id, limit);
+        if let Some(line) = limit.and_then(|limit| self.run.warning(limit)) {
+            self.run.notify(&line);
+        }
+    }
+
+    fn model(&self) -> Option<&str> {
+        match &self.case.ask {
+            Known::Fact(ask) => ask.as_ref().map(|ask| ask.model.as_str()),
+            Known::Missing(_) => None,
+        }
+    }
+
+    /// The price of the model that is asked.
+    pub(super) fn price(&self) -> Option<&'static money::Model> {
+        self.gate.catalog.model(self.dialect.name(), self.model()?)
+    }
+}
+
+/// How an exchange ended, while it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// What is known for the record.
+    pub(crate) outcome: Outcome,
+    /// The provider's latest figure.
+    usage: Option<money::Usage>,
+    /// Something may have reached the provider.
+    sent: bool,
+    /// The provider's answer came to its end.
+    pub(crate) finished: bool,
+    first_byte: Option<Timestamp>,
+}
+
+impl Ended {
+    /// Of an exchange whose answer begins with `head`.
+    pub(crate) fn answered(head: &http::response::Parts) -> Self {
+        let provider_id = PROVIDER_IDS
+            .iter()
+            .find_map(|name| head.headers.get(*name)?.to_str().ok())
+            .map(|id| id.chars().take(128).collect());
+        let outcome =
+            Outcome { status: Some(head.status.as_u16()), provider_id, ..Outcome::default() };
+        Self { outcome, sent: true, ..Self::default() }
+    }
+
+    /// Takes in what one event of the answer says.
+    pub(crate) fn note(&mut self, heard: &Heard) {
+        if let Some(usage) = &heard.usage {
+            self.usage = Some(money_usage(usage));
+        }
+        self.outcome.calls.extend(heard.calls.iter().map(|call| call.name.clone()));
+    }
+
+    /// Counts bytes that the caller was sent.
+    pub(crate) fn released(&mut self, exchange: &Exchange, bytes: usize) {
+        if self.first_byte.is_none() {
+            let now = exchange.gate.clock.now();
+            self.first_byte = Some(now);
+            let waited =
+                std::time::Duration::from_micros(now.0.saturating_sub(exchange.case.received.0));
+            exchange.gate.metrics.first_byte.observe(waited.as_secs_f64());
+        }
+        self.outcome.bytes_out += bytes as u64;
+    }
+}
+
+/// A decision on its way to the ledger.
+#[derive(Debug)]
+pub(crate) struct Written<'a> {
+    connection: &'a Connection,
+    case: &'a Case,
+    decision: &'a Decision,
+    trace: &'a str,
+    booked: Option<Booked>,
+    used: Option<KeyUsed>,
+    key: Option<&'a str>,
+    credential: Option<String>,
+    amended: Amended,
+}
+
+impl<'a> Written<'a> {
+    /// A decision that books nothing and uses no key.
+    pub(crate) fn of(connection: &'a Connection, case: &'a Case, decision: &'a Decision) -> Self {
+        Self {
+            connection,
+            case,
+            decision,
+            trace: &case.id,
+            booked: None,
+            used: None,
+            key: None,
+            credential: None,
+            amended: Amended::default(),
+        }
+    }
+
+    /// Waits until it is on disk.
+    ///
+    /// # Errors
+    ///
+    /// It is not, so it must not be carried out.
+    pub(crate) async fn commit(self) -> Result<(), Unrecorded> {
+        let Connection { gate, run, host, .. } = self.connection;
+        match &self.decision.outcome {
+            decide::Outcome::Refuse(refusal) => {
+                run.note_refused(refusal, host, &self.case.id);
+                let rule = refusal.rule.name();
+                gate.metrics.decisions.with_label_values(&["refuse", rule]).inc();
+                if !gate.journal.is_single(Source::Agent(run.agent.clone()), refusal) {
+                    return Ok(());
+                }
+            }
+            decide::Outcome::Forward { .. } => {
+                if !gate.journal.has_share(&run.agent) {
+                    return Err(Unrecorded::Share);
+                }
+                gate.metrics.decisions.with_label_values(&["forward", ""]).inc();
+            }
+        }
+        let body = Decided::<&Case, &Decision> {
+            booked: self.booked,
+            used: self.used,
+            id: self.case.id.clone(),
+            trace: self.trace.to_owned(),
+            run: run.id.clone(),
+            agent: run.agent.clone(),
+            mode: run.mode,
+            case: self.case,
+            decision: self.decision,
+            policy: run.policy_digest.clone(),
+            credential: self.credential,
+            amended: self.amended,
+        };
+        let timer = gate.metrics.commit.start_timer();
+        gate.journal.commit(Kind::Decision, run.who(self.key), &body).await?;
+        timer.observe_duration();
+        Ok(())
+    }
+}
+
+/// Records a connection that is refused before a request could be read on it.
+pub(crate) async fn refuse_connection(connection: &Connection, refusal: Refusal) {
+    let received = connection.gate.clock.now();
+    let Ok(id) = clock::ulid(received) else { return };
+    let mut case = Case::opened(id, received);
+    case.caller = Known::Fact(connection.run.caller());
+    case.destination = Known::Fact(connection.fact(true));
+    let decision =
+        Decision { outcome: decide::Outcome::Refuse(refusal), observed: None, trail: Vec::new() };
+    if let Err(error) = Written::of(connection, &case, &decision).commit().await {
+        tracing::error!(%error, "a refused connection is not recorded");
+    }
+}
+
+/// The fact of where a name leads.
+pub(crate) fn address(resolved: &Resolved) -> Address {
+    Address::Resolved {
+        ip: resolved.addresses.first().map(|at| at.ip().to_string()).unwrap_or_default(),
+        class: resolved.class,
+        named: resolved.named,
+    }
+}
+
+fn whole(response: Response<bytes::Bytes>) -> Response<AnswerBody> {
+    response.map(AnswerBody::whole)
+}
+
+fn counted(usage: &money::Usage) -> Usage {
+    Usage {
+        input: usage.input,
+        cache_read: usage.cache_read,
+        cache_write_5m: usage.cache_write_5m,
+        cache_write_1h: usage.cache_write_1h,
+        output: usage.output,
+    }
+}
+
+fn money_usage(usage: &wire::Usage) -> money::Usage {
+    let server = |name: &str| usage.server_tools.get(name).copied().unwrap_or_default();
+    money::Usage {
+        input: usage.input,
+        cache_read: usage.cache_read,
+        cache_write_5m: usage.cache_write_5m,
+        cache_write_1h: usage.cache_write_1h,
+        output: usage.output,
+        searches: server("web_search"),
+        file_searches: server("file_search"),
+        service_tier: usage.service_tier.clone(),
+        geography: None,
+        speed: None,
+    }
+}

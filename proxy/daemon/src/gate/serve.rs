@@ -1,0 +1,188 @@
+//! Serves the gate's socket: each connection on a thread of its own, one frame after the other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use audit::{Kind, Who};
+use decide::case::MicroUsd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::runtime::Handle;
+
+use super::Gate;
+use super::protocol::{Answer, Ask, Killed, Switch};
+use super::registry::{self, Registered};
+use super::socket::{Conn, Listener, StateKey};
+use crate::record::{BudgetSet, Switched};
+
+/// How long covered exchanges have to report their end before their connections are reset.
+const ENDED_WITHIN: Duration = Duration::from_millis(50);
+/// How often the gate looks whether anybody is left.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Serves until nobody has called for `first_call`, or the last connection has closed.
+pub(super) fn until_nobody_is_left(
+    gate: &Arc<Gate>,
+    listener: &Listener,
+    key: &StateKey,
+    traffic: &Handle,
+    first_call: Duration,
+) {
+    let open = Arc::new(AtomicUsize::new(0));
+    let (begun, mut called) = (Instant::now(), false);
+    loop {
+        if waits(listener) {
+            match listener.accept() {
+                Ok(incoming) => {
+                    called = true;
+                    open.fetch_add(1, Ordering::AcqRel);
+                    let (gate, open) = (Arc::clone(gate), Leaves(Arc::clone(&open)));
+                    let (key, traffic) = (key.clone(), traffic.clone());
+                    std::thread::spawn(move || {
+                        match incoming.prove(&key) {
+                            Ok(conn) => connection(&gate, conn, &traffic),
+                            Err(error) => tracing::warn!(%error, "a client did not prove itself"),
+                        }
+                        drop(open);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection of the command line cannot be accepted");
+                    std::thread::sleep(LOOK);
+                }
+            }
+        }
+        gate.journal.flush(false);
+        let nobody = open.load(Ordering::Acquire) == 0;
+        if nobody && (called || begun.elapsed() > first_call) {
+            return;
+        }
+    }
+}
+
+/// Whether somebody calls, or did within [`LOOK`].
+fn waits(listener: &Listener) -> bool {
+    let mut watched = [PollFd::new(listener, PollFlags::IN)];
+    let timeout = Timespec::try_from(LOOK).ok();
+    poll(&mut watched, timeout.as_ref()).is_ok_and(|ready| ready > 0)
+}
+
+/// One open connection; counted off when it ends, however it ends.
+struct Leaves(Arc<AtomicUsize>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Answers one connection. A run that it registered ends with it.
+fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
+    let mut registered: Option<Registered> = None;
+    loop {
+        let ask = match conn.receive::<Ask>() {
+            Ok(Some(ask)) => ask,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::warn!(%error, "a client of the gate's socket broke off");
+                break;
+            }
+        };
+        let answer = match ask {
+            Ask::Register(_) if registered.is_some() => failed("this connection has a run already"),
+            Ask::Register(register) => match registry::register(gate, *register, &conn, traffic) {
+                Ok((run, prepared)) => {
+                    registered = Some(run);
+                    Answer::Ready(Box::new(prepared))
+                }
+                Err(error) => failed(&format!("{error:#}")),
+            },
+            Ask::Finish { exit } => match registered.take() {
+                Some(run) => Answer::Finished(Box::new(run.finish(gate, traffic, Some(exit)))),
+                None => failed("no run was registered on this connection"),
+            },
+            Ask::Kill(switch) => kill(gate, switch, traffic),
+            Ask::Unkill(switch) => unkill(gate, switch, traffic),
+            Ask::RaiseBudget { run, limit, by } => raise(gate, run, limit, by, traffic),
+            Ask::Status => status(gate),
+        };
+        if let Err(error) = conn.send(&answer) {
+            tracing::warn!(%error, "a client of the gate's socket did not wait for its answer");
+            break;
+        }
+    }
+    if let Some(run) = registered {
+        run.finish(gate, traffic, None);
+    }
+}
+
+fn failed(what: &str) -> Answer {
+    Answer::Failed { what: what.to_owned() }
+}
+
+/// In force in memory; in the ledger; every covered exchange ended or reset; answered. In this order.
+fn kill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
+    let begun = Instant::now();
+    let Switch { target, reason, by, dry_run } = switch;
+    if dry_run {
+        let cut = gate.kills.would_stop(&target.into()) as u64;
+        return Answer::Killed(Killed { entry: None, cut, reset: 0, took_us: 0 });
+    }
+    let (_, killing) = gate.kills.kill(target.clone().into());
+    let body = Switched { target, reason, by };
+    let (recorded, ended) = traffic.block_on(async {
+        tokio::join!(
+            gate.journal.commit(Kind::Kill, Who::default(), &body),
+            killing.ended(ENDED_WITHIN)
+        )
+    });
+    if let Err(error) = &recorded {
+        tracing::error!(%error, "a kill switch is in force and not recorded");
+    }
+    Answer::Killed(Killed {
+        entry: recorded.ok().map(|receipt| receipt.seq),
+        cut: killing.covered() as u64,
+        reset: ended.stuck.len() as u64,
+        took_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+    })
+}
+
+/// In the ledger first, then no longer in force.
+fn unkill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
+    let Switch { target, reason, by, .. } = switch;
+    if !gate.kills.state().contains(&target.clone().into()) {
+        return failed(&format!("no kill switch is set for {target}"));
+    }
+    let body = Switched { target: target.clone(), reason, by };
+    match traffic.block_on(gate.journal.commit(Kind::Unkill, Who::default(), &body)) {
+        Ok(receipt) => {
+            gate.kills.lift(&target.into());
+            Answer::Unkilled { entry: receipt.seq }
+        }
+        Err(error) => failed(&format!("the switch stays set: {error}")),
+    }
+}
+
+fn raise(gate: &Arc<Gate>, run: String, limit: MicroUsd, by: String, traffic: &Handle) -> Answer {
+    let live =
+        gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&run).cloned();
+    let Some(live) = live else {
+        return failed(&format!("no run {run} is live at this gate"));
+    };
+    let contract = live.contract().and_then(|contract| contract.budgets.run);
+    let from = gate.books.run_limit(&run, contract);
+    let body = BudgetSet { run: run.clone(), limit, by };
+    match traffic.block_on(gate.journal.commit(Kind::Budget, live.who(None), &body)) {
+        Ok(receipt) => {
+            gate.books.raise(&run, limit, gate.clock.now());
+            Answer::Raised { entry: receipt.seq, from }
+        }
+        Err(error) => failed(&format!("the limit stays: {error}")),
+    }
+}
+
+fn status(gate: &Gate) -> Answer {
+    let runs = gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let runs = runs.values().map(|run| registry::summary(gate, run)).collect();
+    Answer::Status { runs, pid: std::process::id() }
+}

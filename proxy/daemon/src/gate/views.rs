@@ -1,0 +1,124 @@
+//! What follows from the ledger: money, keys and kill switches. It can be thrown away and rebuilt.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use audit::{Entry, Kind, RestoreError, View};
+use serde::{Deserialize, Serialize};
+
+use crate::keys::{self, KeyEvent, KeyUsed};
+use crate::kills::Switches;
+use crate::money::books::{self, Booked, Closed, MoneyEvent, Raised, Settled};
+use crate::record::{self, BudgetSet, RunEvent, Switched};
+
+/// The views, as the ledger's writer keeps them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Views {
+    /// Money.
+    pub books: books::State,
+    /// Virtual keys.
+    pub keys: keys::State,
+    /// Kill switches.
+    pub switches: Switches,
+    /// The first entry that could not be understood; a gate does not start on less than it was told.
+    pub unread: Option<u64>,
+}
+
+/// One handle for the ledger's writer and one for the gate that starts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Views>>);
+
+/// What of a decision the views follow.
+#[derive(Deserialize)]
+struct DecidedPart {
+    booked: Option<Booked>,
+    used: Option<KeyUsed>,
+}
+
+/// What of an outcome the views follow.
+#[derive(Deserialize)]
+struct OutcomePart {
+    settled: Option<Settled>,
+}
+
+impl Shared {
+    /// The views as they are now.
+    pub(crate) fn now(&self) -> Views {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl View for Shared {
+    fn apply(&mut self, entry: &Entry) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).apply(entry);
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        // Plain data with text keys: there is nothing in it that JSON cannot hold.
+        serde_json::to_vec(&*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+            .unwrap_or_default()
+    }
+
+    fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let views =
+            serde_json::from_slice(bytes).map_err(|error| RestoreError(error.to_string()))?;
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = views;
+        Ok(())
+    }
+}
+
+impl Views {
+    /// Adds the next entry.
+    fn apply(&mut self, entry: &Entry) {
+        if self.take_in(entry).is_err() && self.unread.is_none() {
+            self.unread = Some(entry.seq);
+        }
+    }
+
+    fn take_in(&mut self, entry: &Entry) -> Result<(), serde_json::Error> {
+        let body = &entry.body;
+        match entry.kind {
+            Kind::Decision => {
+                let part: DecidedPart = body.read()?;
+                if let Some(booked) = part.booked {
+                    self.books.apply(&MoneyEvent::Booked(booked));
+                }
+                if let Some(used) = part.used {
+                    self.keys.apply(&KeyEvent::Used(used));
+                }
+            }
+            Kind::Outcome => {
+                if let Some(settled) = body.read::<OutcomePart>()?.settled {
+                    self.books.apply(&MoneyEvent::Settled(settled));
+                }
+            }
+            Kind::Key => self.keys.apply(&body.read()?),
+            Kind::Kill => {
+                self.switches.insert(body.read::<Switched>()?.target.into());
+            }
+            Kind::Unkill => {
+                self.switches.remove(&body.read::<Switched>()?.target.into());
+            }
+            Kind::Budget => {
+                let BudgetSet { run, limit, .. } = body.read()?;
+                self.books.apply(&MoneyEvent::Raised(Raised { run, limit }));
+            }
+            Kind::Run => {
+                let record::Run { run, event, .. } = body.read()?;
+                if event == RunEvent::Ended {
+                    self.books.apply(&MoneyEvent::Closed(Closed { run: run.clone() }));
+                    self.keys.apply(&KeyEvent::Closed(keys::RunClosed { run }));
+                }
+            }
+            Kind::Refusals
+            | Kind::Operator
+            | Kind::Approval
+            | Kind::Agent
+            | Kind::Policy
+            | Kind::Fact
+            | Kind::Drops
+            | Kind::Snapshot
+            | Kind::Recovered => {}
+        }
+        Ok(())
+    }
+}

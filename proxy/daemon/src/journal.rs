@@ -1,0 +1,134 @@
+//! The gate's pen: enters decisions, outcomes and acts into the ledger, and keeps a flood of
+//! refusals from filling it.
+
+use std::sync::{Mutex, PoisonError};
+
+use audit::{
+    Admission, Body, Counted, Draft, Flood, Kind, Ledger, LedgerError, Receipt, Refused, Source,
+    Urgency, Who,
+};
+use decide::Refusal;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::record::Refusals;
+
+/// The ledger, as exchanges write to it.
+#[derive(Debug)]
+pub struct Journal {
+    ledger: Ledger,
+    flood: Mutex<Flood>,
+    clock: Clock,
+}
+
+/// Why something is not recorded, and so not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Unrecorded {
+    /// The ledger did not acknowledge it.
+    #[error("the decision could not be recorded: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The body cannot be written as JSON: a fault of this program.
+    #[error("the decision could not be written down: {0}")]
+    Form(String),
+    /// The agent has used up its share of the ledger for this second.
+    #[error("this agent writes more than {} entries a second", audit::AGENT_ENTRIES)]
+    Share,
+}
+
+impl From<serde_json::Error> for Unrecorded {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Form(error.to_string())
+    }
+}
+
+impl Journal {
+    /// Writes into `ledger`.
+    #[must_use]
+    pub fn new(ledger: Ledger, clock: Clock) -> Self {
+        Self { ledger, flood: Mutex::new(Flood::new()), clock }
+    }
+
+    /// The ledger.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Enters `body` and waits until it is durable.
+    ///
+    /// # Errors
+    ///
+    /// It is not acknowledged; whatever it was to precede must not happen.
+    pub async fn commit(
+        &self,
+        kind: Kind,
+        who: Who,
+        body: &impl Serialize,
+    ) -> Result<Receipt, Unrecorded> {
+        let draft = Draft { kind, who, body: Body::of(body)?, commitment: None };
+        let (acknowledge, acknowledged) = oneshot::channel();
+        self.ledger.append(draft, Urgency::Commit, move |result| {
+            // Who does not wait any more does not want to know.
+            drop(acknowledge.send(result));
+        });
+        let stopped = |_| LedgerError::Poisoned("its writer ended".to_owned());
+        Ok(acknowledged.await.map_err(stopped)??)
+    }
+
+    /// Enters `body` with the next commit. Nobody waits for it.
+    pub fn ride(&self, kind: Kind, who: Who, body: &impl Serialize) {
+        match Body::of(body) {
+            Ok(body) => {
+                let draft = Draft { kind, who, body, commitment: None };
+                self.ledger.append(draft, Urgency::Ride, |result| {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "an outcome is not recorded; it stays in doubt");
+                    }
+                });
+            }
+            Err(error) => tracing::error!(%error, "an outcome cannot be written down"),
+        }
+    }
+
+    /// Whether a refusal is an entry of its own, or only counted with its like.
+    pub fn is_single(&self, source: Source, refusal: &Refusal) -> bool {
+        let refused =
+            Refused { source, rule: refusal.rule.0.to_owned(), reason: refusal.reason.to_string() };
+        let now = self.clock.now().0;
+        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = flood.due(now);
+        let admission = flood.refuse(refused, now);
+        drop(flood);
+        self.enter_counted(due);
+        admission == Admission::Entry
+    }
+
+    /// Whether the agent may write one more entry this second.
+    #[must_use]
+    pub fn has_share(&self, agent: &str) -> bool {
+        let now = self.clock.now().0;
+        self.flood.lock().unwrap_or_else(PoisonError::into_inner).share(agent, now)
+    }
+
+    /// Enters what was counted and is due, or all of it at the end.
+    pub fn flush(&self, all: bool) {
+        let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = if all { flood.drain() } else { flood.due(self.clock.now().0) };
+        drop(flood);
+        self.enter_counted(due);
+    }
+
+    fn enter_counted(&self, counted: Vec<Counted>) {
+        for Counted { refused, count, .. } in counted {
+            let agent = match refused.source {
+                Source::Agent(agent) => agent,
+                Source::Peer(peer) => peer,
+                Source::Others => "others".to_owned(),
+            };
+            let who = Who { agent: Some(agent.clone()), ..Who::default() };
+            let body = Refusals { agent, rule: refused.rule, reason: refused.reason, count };
+            self.ride(Kind::Refusals, who, &body);
+        }
+    }
+}

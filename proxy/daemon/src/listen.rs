@@ -1,0 +1,5 @@
+//! The way in: what agents open is recognised, their names are answered, and leaves are minted for them.
+
+pub mod dns;
+pub mod hello;
+pub mod mint;

@@ -1,0 +1,140 @@
+//! The accounts that limits are held against, and the windows they last for.
+
+use decide::case::{BudgetScope, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::event::Payer;
+
+/// Microseconds of a day.
+const DAY: u64 = 86_400_000_000;
+
+/// A calendar day in UTC, counted from 1970-01-01.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Day(pub u32);
+
+impl Day {
+    /// The day that `at` falls into.
+    #[must_use]
+    pub fn of(at: Timestamp) -> Self {
+        Self(u32::try_from(at.0 / DAY).unwrap_or(u32::MAX))
+    }
+
+    /// The calendar date; `None` beyond the year 9999.
+    #[must_use]
+    pub fn date(self) -> Option<jiff::civil::Date> {
+        let since = jiff::Span::new().try_days(i64::from(self.0)).ok()?;
+        jiff::civil::date(1970, 1, 1).checked_add(since).ok()
+    }
+
+    /// The calendar month, counted from January of the year 0. Beyond the calendar, one endless month.
+    #[must_use]
+    pub fn month(self) -> u32 {
+        self.date().map_or(u32::MAX, |date| {
+            u32::from(date.year().unsigned_abs()) * 12 + u32::from(date.month().unsigned_abs()) - 1
+        })
+    }
+}
+
+/// What a limit is held against: one of the payer's scopes in one window.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccountId {
+    /// A run, from its beginning to its end.
+    Run(String),
+    /// A virtual key's day.
+    KeyDay(String, Day),
+    /// An agent's day.
+    AgentDay(String, Day),
+    /// An agent's month.
+    AgentMonth(String, u32),
+    /// A team's day.
+    TeamDay(String, Day),
+    /// A team's month.
+    TeamMonth(String, u32),
+}
+
+impl AccountId {
+    /// The accounts that `payer` draws on at `at`, from the narrowest to the widest scope.
+    #[must_use]
+    pub fn of(payer: &Payer, at: Timestamp) -> Vec<(BudgetScope, Self)> {
+        let day = Day::of(at);
+        let month = day.month();
+        let mut ids = vec![
+            (BudgetScope::Run, Self::Run(payer.run.clone())),
+            (BudgetScope::AgentDay, Self::AgentDay(payer.agent.clone(), day)),
+            (BudgetScope::AgentMonth, Self::AgentMonth(payer.agent.clone(), month)),
+        ];
+        if !payer.key.is_empty() {
+            ids.insert(1, (BudgetScope::KeyDay, Self::KeyDay(payer.key.clone(), day)));
+        }
+        if let Some(team) = &payer.team {
+            ids.push((BudgetScope::TeamDay, Self::TeamDay(team.clone(), day)));
+            ids.push((BudgetScope::TeamMonth, Self::TeamMonth(team.clone(), month)));
+        }
+        ids
+    }
+
+    /// The window of this account ended before `day`, so nothing new is ever booked on it.
+    #[must_use]
+    pub(super) fn over_by(&self, day: Day) -> bool {
+        match self {
+            Self::Run(_) => false,
+            Self::KeyDay(_, own) | Self::AgentDay(_, own) | Self::TeamDay(_, own) => *own < day,
+            Self::AgentMonth(_, own) | Self::TeamMonth(_, own) => *own < day.month(),
+        }
+    }
+}
+
+/// The state of one account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Account {
+    /// Micro-dollars spent for good.
+    pub spent: u64,
+    /// Micro-dollars set aside for open exchanges.
+    pub reserved: u64,
+    /// Micro-dollars that may have been spent, counted until somebody knows.
+    pub in_doubt: u64,
+}
+
+impl Account {
+    /// What no open exchange can give back.
+    #[must_use]
+    pub const fn gone(&self) -> u64 {
+        self.spent.saturating_add(self.in_doubt)
+    }
+
+    /// Everything that counts against a limit.
+    #[must_use]
+    pub const fn counted(&self) -> u64 {
+        self.gone().saturating_add(self.reserved)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        let time: jiff::Timestamp = text.parse().unwrap();
+        Timestamp(u64::try_from(time.as_microsecond()).unwrap())
+    }
+
+    #[test]
+    fn a_day_and_a_month_end_at_midnight_utc() {
+        let last = Day::of(at("2028-02-29T23:59:59.999999Z"));
+        let first = Day::of(at("2028-03-01T00:00:00Z"));
+        assert_eq!(last.0 + 1, first.0);
+        assert_eq!(last.month() + 1, first.month());
+        assert_eq!(first.date().unwrap().to_string(), "2028-03-01");
+    }
+
+    #[test]
+    fn a_time_beyond_the_calendar_has_a_window_too() {
+        assert_eq!(Day::of(Timestamp(u64::MAX)).month(), u32::MAX);
+    }
+}

@@ -1,0 +1,249 @@
+use std::os::unix::{fs::MetadataExt, process::CommandExt};
+
+use crate::cage::{cage, probe_outside, said};
+
+const EPERM: &str = "error 1";
+
+/// A secret that only front's environment holds.
+const CANARY: &str = "sk-canary-3f9a1c77";
+
+#[test]
+fn the_command_has_no_capability_and_cannot_gain_one() {
+    for uid in ["0", "1000"] {
+        let Some(cage) = cage(&["--uid", uid]) else { return };
+        let said = cage.sh("grep -E '^(Cap|NoNewPrivs|Seccomp:|Uid|Gid|Groups)' /proc/self/status");
+        for line in said.out.lines().filter(|line| line.starts_with("Cap")) {
+            assert!(line.ends_with("\t0000000000000000"), "uid {uid}: {line}");
+        }
+        assert_eq!(said.out.lines().filter(|line| line.starts_with("Cap")).count(), 5);
+        assert!(
+            said.out.contains("NoNewPrivs:\t1") && said.out.contains("Seccomp:\t2"),
+            "{}",
+            said.out
+        );
+        assert!(said.out.contains(&format!("Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")), "{}", said.out);
+        assert!(said.out.contains(&format!("Groups:\t{uid} \n")), "{}", said.out);
+    }
+}
+
+#[test]
+fn calls_that_reach_outside_are_refused() {
+    let Some(cage) = cage(&[]) else { return };
+    for call in [
+        "io_uring_setup",
+        "io_uring_enter",
+        "io_uring_register",
+        "add_key",
+        "keyctl",
+        "request_key",
+        "bpf",
+        "perf_event_open",
+        "userfaultfd",
+        "kexec_load",
+        "kexec_file_load",
+        "open_by_handle_at",
+    ] {
+        assert_eq!(cage.probe(&["call", call]), EPERM, "{call}");
+    }
+}
+
+#[test]
+fn the_filter_is_what_refuses_them() {
+    // Without it these are answered otherwise, so the refusals above are not the kernel's own.
+    let Some(_cage) = cage(&[]) else { return };
+    for call in ["io_uring_setup", "add_key", "keyctl", "request_key", "bpf", "open_by_handle_at"] {
+        assert_ne!(probe_outside(&["call", call]), EPERM, "{call}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn other_system_call_interfaces_are_refused() {
+    let Some(cage) = cage(&[]) else { return };
+    for family in ["1", "2", "40"] {
+        assert_eq!(cage.probe(&["int80", family]), EPERM);
+        assert!(
+            probe_outside(&["int80", family]).starts_with("ok"),
+            "the probe is broken: {family}"
+        );
+    }
+    assert_eq!(cage.probe(&["x32"]), EPERM);
+}
+
+#[test]
+fn terminal_controls_that_type_are_refused() {
+    let Some(cage) = cage(&[]) else { return };
+    for control in ["0x5412", "0x541c", "0x5423"] {
+        assert_eq!(cage.probe(&["ioctl", control]), EPERM, "{control}");
+    }
+    // Standard input is no terminal: any other control is answered by the kernel itself.
+    assert_eq!(cage.probe(&["ioctl", "0x5413"]), "error 25");
+}
+
+#[test]
+fn the_first_process_inside_knows_nothing_and_cannot_be_looked_into() {
+    for uid in ["0", "1000"] {
+        let Some(cage) = cage(&["--uid", uid, "--unset", "REAL_KEY"]) else { return };
+        let script = "echo pid $$ of $(ls -d /proc/[0-9]* | wc -l); tr '\\0' ' ' </proc/1/cmdline; \
+                      cat /proc/1/environ /proc/1/mem; readlink /proc/1/fd/* && echo LINKED; cat /proc/1/fd/0; ls /proc/1/root/; \
+                      grep -al canary-3f9a /proc/[0-9]*/environ /proc/[0-9]*/cmdline";
+        let said =
+            said(cage.command(&["sh", "-c", script]).env("REAL_KEY", CANARY).output().unwrap());
+        assert!(said.out.contains("tollgate __init "), "{}", said.out);
+        assert!(!said.out.contains(CANARY), "uid {uid}: {}", said.out);
+        assert!(!said.out.contains("LINKED"), "uid {uid}: {}", said.out);
+        assert!(!said.out.contains("environ:"), "uid {uid}: {}", said.out);
+        for what in ["/proc/1/environ", "/proc/1/mem", "/proc/1/fd/", "/proc/1/root"] {
+            assert!(
+                said.err
+                    .lines()
+                    .any(|line| line.contains(what) && line.contains("ermission denied")),
+                "uid {uid}: {what}: {}",
+                said.err
+            );
+        }
+        assert_eq!(cage.probe(&["getfd", "1"]), EPERM, "uid {uid}");
+    }
+}
+
+#[test]
+fn processes_outside_are_not_seen() {
+    let Some(cage) = cage(&[]) else { return };
+    let said =
+        cage.sh("ls -d /proc/[0-9]* | wc -l; ls /proc/1/ns/ >/dev/null 2>&1; ls -d /proc/$$");
+    let count: usize = said.out.lines().next().unwrap().parse().unwrap();
+    assert!(count <= 5, "{}", said.out);
+}
+
+#[test]
+fn a_key_of_the_callers_session_is_not_seen() {
+    let Some(cage) = cage(&[]) else { return };
+    let inside = with_key(cage.command(&["cat", "/proc/keys"]));
+    // The key stays possessed by nobody inside: without a session keyring that links it, it is not the reader's.
+    assert!(!possessed(&inside), "{inside}");
+    let mut outside = std::process::Command::new("cat");
+    assert!(possessed(&with_key({
+        outside.arg("/proc/keys");
+        outside
+    })));
+}
+
+/// Started with a session keyring that holds one key, which only its possessor may see.
+fn with_key(mut command: std::process::Command) -> String {
+    // SAFETY: only system calls between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            const JOIN_SESSION: libc::c_long = 1;
+            const SET_PERMISSIONS: libc::c_long = 5;
+            const SESSION: libc::c_long = -3;
+            const POSSESSOR_ALL: libc::c_long = 0x3f00_0000;
+            libc::syscall(libc::SYS_keyctl, JOIN_SESSION, std::ptr::null::<u8>());
+            let name = c"tollgate-canary-key".as_ptr();
+            let key =
+                libc::syscall(libc::SYS_add_key, c"user".as_ptr(), name, c"x".as_ptr(), 1, SESSION);
+            match libc::syscall(libc::SYS_keyctl, SET_PERMISSIONS, key, POSSESSOR_ALL) {
+                -1 => Err(std::io::Error::last_os_error()),
+                _ => Ok(()),
+            }
+        });
+    }
+    said(command.output().unwrap()).out
+}
+
+fn possessed(keys: &str) -> bool {
+    keys.contains("tollgate-canary-key")
+}
+
+#[test]
+fn a_cover_shows_other_bytes_inside_only_and_cannot_be_written() {
+    let Some(plain) = cage(&[]) else { return };
+    let file = plain.place().join(".env");
+    let link = plain.place().join("link");
+    std::fs::write(&file, CANARY).unwrap();
+    std::os::unix::fs::symlink(".env", &link).unwrap();
+    for path in [&file, &link] {
+        let cage = cage(&["--cover", path.to_str().unwrap(), "virtual"]).unwrap();
+        let said =
+            cage.sh(&format!("cat {0}; echo x >{0}; rm {0}; mv {0} {0}.old", file.display()));
+        assert_eq!(said.out, "virtual");
+        assert_eq!(said.err.lines().count(), 3, "{}", said.err);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), CANARY);
+    }
+}
+
+#[test]
+fn a_cover_of_nothing_creates_nothing() {
+    let Some(plain) = cage(&[]) else { return };
+    let missing = plain.place().join("missing");
+    let cage = cage(&["--cover", missing.to_str().unwrap(), "x"]).unwrap();
+    assert_eq!(cage.sh(&format!("ls {}", missing.display())).code, 2);
+    assert!(!missing.exists());
+}
+
+#[test]
+fn what_is_read_only_stays_as_it_was_however_it_is_reached() {
+    let Some(plain) = cage(&[]) else { return };
+    let folder = plain.place().join("policy");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("policy.yaml");
+    std::fs::write(&file, "deny").unwrap();
+    let (inside, path) = (folder.to_str().unwrap(), file.to_str().unwrap());
+    let cage = cage(&["--read-only", inside]).unwrap();
+    let script = format!(
+        "echo allow >{path}; rm {path}; ln {path} {inside}/../hard; mv {inside} {inside}.old; touch {inside}/new; \
+         chmod 777 {path}; echo allow >/proc/self/root{path}; truncate -s0 {path}"
+    );
+    let said = cage.sh(&script);
+    assert_eq!(said.err.lines().count(), 8, "{}", said.err);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "deny");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_absent_cannot_be_read_entered_or_connected_to() {
+    for uid in ["0", "1000"] {
+        let Some(plain) = cage(&[]) else { return };
+        let state = plain.place().join("state");
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(state.join("vault"), CANARY).unwrap();
+        let path = state.to_str().unwrap();
+        let socket = plain.place().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::fs::set_permissions(
+            plain.place(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let cage =
+            cage(&["--uid", uid, "--absent", path, "--absent", socket.to_str().unwrap()]).unwrap();
+        let said = cage.sh(&format!(
+            "cat {path}/vault; ls {path}; cd {path}; chmod 755 {path}; touch {path}/x; umount {path}; \
+             test -S {} && echo socket; grep -rl canary-3f9a {} 2>/dev/null",
+            socket.display(),
+            plain.place().display()
+        ));
+        assert_eq!(said.out, "", "uid {uid}");
+        assert!(said.err.lines().count() >= 6, "uid {uid}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_state_folder_that_was_replaced_stops_the_run() {
+    let Some(plain) = cage(&[]) else { return };
+    let state = plain.place().join("state");
+    std::fs::create_dir(&state).unwrap();
+    let inode = std::fs::metadata(&state).unwrap().ino().to_string();
+    let cage = cage(&["--absent-inode", state.to_str().unwrap(), &inode]).unwrap();
+    let said = cage.sh("echo ran");
+    assert_eq!((said.code, said.out.as_str()), (125, ""));
+    assert!(said.err.contains("no longer the folder that the gate holds"), "{}", said.err);
+}
+
+#[test]
+fn a_nested_sandbox_still_works() {
+    let Some(cage) = cage(&["--uid", "1000"]) else { return };
+    let said = cage.sh(
+        "unshare -Urpf --mount-proc sh -c 'echo $$ && mount -t tmpfs none /mnt && echo mounted'",
+    );
+    assert_eq!(said.out, "1\nmounted\n", "{}", said.err);
+}

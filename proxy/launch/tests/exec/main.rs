@@ -1,0 +1,15 @@
+//! Runs commands in the cage of `examples/cage.rs` on the real kernel. Needs root; says so where it is missing.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "test code: it ends at the first surprise, and says aloud what it cannot test"
+)]
+
+mod cage;
+mod command;
+mod inside;
+mod network;
+mod root;
+mod terminal;

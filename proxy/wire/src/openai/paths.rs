@@ -1,0 +1,55 @@
+//! Every path of the API, by <https://platform.openai.com/docs/api-reference>.
+
+use crate::route::{Route, Verb};
+
+use super::{CHAT, EMBEDDINGS, RESPONSES};
+
+/// The first that covers a request holds. What keeps state at the provider, goes on working there, reads it back by id
+/// or is billed in a way that is not reserved is not governed yet.
+pub(super) static ROUTES: [Route; 45] = [
+    Route::priced("/v1/chat/completions", CHAT),
+    Route::priced("/v1/responses", RESPONSES),
+    Route::priced("/v1/embeddings", EMBEDDINGS),
+    Route::free(Verb::Post, "/v1/responses/input_tokens", "input_tokens"),
+    Route::free(Verb::Post, "/v1/moderations", "moderations"),
+    Route::free(Verb::Get, "/v1/models", "models"),
+    Route::free(Verb::Get, "/v1/models/{}", "models"),
+    Route::ungoverned("/v1/models/{}", "model_deletion"),
+    Route::ungoverned("/v1/chat/completions/**", "stored_completions"),
+    Route::ungoverned("/v1/responses/**", "stored_responses"),
+    Route::ungoverned("/v1/conversations/**", "conversations"),
+    Route::ungoverned("/v1/completions", "completions"),
+    Route::ungoverned("/v1/edits", "edits"),
+    Route::ungoverned("/v1/audio/**", "audio"),
+    Route::ungoverned("/v1/images/**", "images"),
+    Route::ungoverned("/v1/videos/**", "videos"),
+    Route::ungoverned("/v1/files/**", "files"),
+    Route::ungoverned("/v1/uploads/**", "uploads"),
+    Route::ungoverned("/v1/batches/**", "batches"),
+    Route::ungoverned("/v1/fine_tuning/**", "fine_tuning"),
+    Route::ungoverned("/v1/fine-tunes/**", "fine_tuning"),
+    Route::ungoverned("/v1/assistants/**", "assistants"),
+    Route::ungoverned("/v1/threads/**", "threads"),
+    Route::ungoverned("/v1/vector_stores/**", "vector_stores"),
+    Route::ungoverned("/v1/containers/**", "containers"),
+    Route::ungoverned("/v1/evals/**", "evals"),
+    Route::ungoverned("/v1/graders/**", "graders"),
+    Route::ungoverned("/v1/alpha/**", "graders"),
+    Route::ungoverned("/v1/skills/**", "skills"),
+    Route::ungoverned("/v1/prompts/**", "prompts"),
+    Route::ungoverned("/v1/chatkit/**", "chatkit"),
+    Route::ungoverned("/v1/realtime/**", "realtime"),
+    Route::ungoverned("/v1/webhooks/**", "webhooks"),
+    Route::ungoverned("/v1/engines/**", "engines"),
+    Route::ungoverned("/v1/search/**", "search"),
+    Route::ungoverned("/v1/answers", "answers"),
+    Route::ungoverned("/v1/classifications", "classifications"),
+    Route::ungoverned("/v1/organization/**", "organization"),
+    Route::ungoverned("/v1/organizations/**", "organization"),
+    Route::ungoverned("/v1/projects/**", "projects"),
+    Route::ungoverned("/v1/dashboard/**", "dashboard"),
+    Route::ungoverned("/v1/usage", "usage"),
+    Route::ungoverned("/v1/me", "account"),
+    Route::ungoverned("/v1/login", "account"),
+    Route::ungoverned("/dashboard/**", "dashboard"),
+];
