@@ -251,7 +251,7 @@ impl Page<'_> {
         }
         let amended = decided.amended;
         if amended.redacted > 0 {
-            field(out, "replaced", counted(u64::from(amended.redacted), "secret", "secrets"))?;
+            field(out, "replaced", counted(amended.redacted, "secret", "secrets"))?;
         }
         if let Some(limit) = amended.output_limit {
             field(out, "amended", format!("output limit set to {} tokens", grouped(limit)))?;
