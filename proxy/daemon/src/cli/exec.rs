@@ -127,7 +127,9 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
     };
     let mut policy = file.compile(now).map_err(faults)?;
     let mut shown = file.name.clone();
-    let profile = args.profile.as_deref().or_else(|| builtin::profile(command).map(|_| command));
+    // A contract that somebody wrote is not widened by the name of the command.
+    let known = args.policy.is_none() && builtin::profile(command).is_some();
+    let profile = args.profile.as_deref().or_else(|| known.then_some(command));
     if let Some(name) = profile {
         let missing = || {
             Failure::usage(format!("there is no profile {name}"))

@@ -60,6 +60,8 @@ pub enum Ask {
     },
     /// Which runs are live, and how they stand.
     Status,
+    /// What the gate counts.
+    Metrics,
 }
 
 /// A kill switch, as an operator names it.
@@ -213,6 +215,11 @@ pub enum Answer {
         runs: Vec<Summary>,
         /// Process id of the gate.
         pid: u32,
+    },
+    /// What the gate counts, as Prometheus reads it.
+    Metrics {
+        /// The text.
+        text: String,
     },
     /// It could not be done.
     Failed {

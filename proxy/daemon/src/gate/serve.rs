@@ -105,6 +105,10 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
             Ask::Unkill(switch) => unkill(gate, switch, traffic),
             Ask::RaiseBudget { run, limit, by } => raise(gate, &run, limit, by, traffic),
             Ask::Status => status(gate),
+            Ask::Metrics => match gate.metrics.render() {
+                Ok(text) => Answer::Metrics { text },
+                Err(error) => failed(&format!("the metrics cannot be written: {error}")),
+            },
         };
         if let Err(error) = conn.send(&answer) {
             tracing::warn!(%error, "a client of the gate's socket did not wait for its answer");
