@@ -18,6 +18,7 @@ use wire::Place;
 use crate::gate::protocol::Summary;
 use crate::listen::dns::Addresses;
 use crate::money::books::Limits;
+use crate::record::Widened;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
 
@@ -37,6 +38,8 @@ pub struct Run {
     pub policy: Arc<Policy>,
     /// Observe or enforce.
     pub mode: Mode,
+    /// The user's words that widen what it may do.
+    pub widened: Widened,
     /// When it began.
     pub started: Timestamp,
     /// Resolves names the way this run was told to.
