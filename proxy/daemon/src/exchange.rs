@@ -16,7 +16,7 @@ use decide::{Band, Decision, Outcome, Refusal, RequestContext};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wire::Dialect;
 
 use crate::answer;
@@ -47,11 +47,16 @@ pub async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
+    let run = &connection.run;
+    let Ok(room) = Arc::clone(&run.exchanges).try_acquire_owned() else {
+        tracing::warn!(run = run.id, "a run has too many exchanges open; one more is not taken");
+        return Err(Unanswered);
+    };
     let (reply, answer) = oneshot::channel();
-    let tasks = connection.run.tasks.clone();
+    let tasks = run.tasks.clone();
     tasks.spawn(async move {
         let (head, body) = request.into_parts();
-        match Exchange::open(connection, &head) {
+        match Exchange::open(connection, &head, room) {
             Ok(exchange) => exchange.conduct(head, body, reply).await,
             Err(error) => tracing::error!(%error, "no random numbers: the request is dropped"),
         }
@@ -72,10 +77,39 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
+    /// Its decision to forward is on disk, and how it ended is not written yet.
+    open: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Why an exchange waits no longer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A kill switch was set.
+    Killed(KillScope),
+    /// The caller went away before anything was decided.
+    Gone,
+}
+
+impl Drop for Exchange {
+    /// An exchange that ends without its own word, because its task was ended with the gate or
+    /// failed, is in doubt; one of which nothing was decided keeps nothing.
+    fn drop(&mut self) {
+        self.gate.metrics.live.dec();
+        if self.open {
+            self.doubt();
+        } else {
+            self.settle_nothing();
+        }
+    }
 }
 
 impl Exchange {
-    fn open(connection: Arc<Connection>, head: &Parts) -> std::io::Result<Self> {
+    fn open(
+        connection: Arc<Connection>,
+        head: &Parts,
+        room: OwnedSemaphorePermit,
+    ) -> std::io::Result<Self> {
         let gate = Arc::clone(&connection.gate);
         let run = Arc::clone(&connection.run);
         let received = gate.clock.now();
@@ -96,6 +130,8 @@ impl Exchange {
             case: Case::opened(id, received),
             booked: None,
             used: None,
+            open: false,
+            _room: room,
             live,
             gate,
             run,
@@ -103,30 +139,30 @@ impl Exchange {
         })
     }
 
-    async fn conduct(mut self, head: Parts, mut body: Incoming, reply: Reply) {
+    async fn conduct(mut self, head: Parts, mut body: Incoming, mut reply: Reply) {
         let run = Arc::clone(&self.run);
         let mut judging = CHAIN.open(&run.policy, run.mode);
         self.gather_ingress(&head);
         if !judging.band(Band::Ingress, &self.case) {
             return self.refuse(judging.decide(), Some(body), reply).await;
         }
-        let held = match self.read_body(&head, &mut body).await {
-            Ok(held) => held,
-            Err(scope) => return self.refuse_killed(scope, Some(body), reply).await,
+        let whole = match self.read_body(&head, &mut body, &mut reply).await {
+            Ok(whole) => whole,
+            Err(stop) => return self.stopped(stop, Some(body), reply).await,
         };
-        let reading = self.dialect.read(&self.endpoint, &head, &held.decoded);
-        if let Err(scope) = self.gather_filtering(&head, &held, &reading).await {
-            return self.refuse_killed(scope, Some(body), reply).await;
+        let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
+        if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
+            return self.stopped(stop, Some(body), reply).await;
         }
         if !judging.band(Band::Filtering, &self.case) {
             return self.refuse(judging.decide(), Some(body), reply).await;
         }
-        let scanned = self.gather_content(&head, &held, &reading);
+        let scanned = self.gather_content(&head, &whole, &reading);
         if !judging.band(Band::Content, &self.case) {
             return self.refuse(judging.decide(), None, reply).await;
         }
-        if let Err(scope) = self.gather_engines(&reading).await {
-            return self.refuse_killed(scope, None, reply).await;
+        if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
+            return self.stopped(stop, None, reply).await;
         }
         if judging.band(Band::Engines, &self.case) {
             judging.band(Band::Verdict, &self.case);
@@ -135,9 +171,9 @@ impl Exchange {
         let Outcome::Forward { redact } = decision.outcome else {
             return self.refuse(decision, None, reply).await;
         };
-        let outbound = self.amend(&held, &reading, &scanned, redact);
+        let outbound = self.amend(&head, &whole, &reading, &scanned, redact);
         drop(reading);
-        drop(held);
+        drop(whole);
         self.enact(head, outbound, decision, reply).await;
     }
 
@@ -148,12 +184,13 @@ impl Exchange {
         head: Parts,
         out: forward::Outbound,
         decision: Decision,
-        reply: Reply,
+        mut reply: Reply,
     ) {
         if let Err(error) = self.record(&decision, Some(&out)).await {
             self.settle_nothing();
             return self.answer_unrecorded(&error, reply);
         }
+        self.open = true;
         if let Some(scope) = self.live.is_killed() {
             let refusal = killed(scope);
             return self.answer_failure(&forward::Failure::NotSent(refusal), reply);
@@ -171,13 +208,19 @@ impl Exchange {
             self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
         }
         let terms = out.terms;
-        match self.send(head, out).await {
+        match self.send(head, out, &mut reply).await {
             Ok(sent) => answer::carry(self, sent, terms, judge, reply).await,
             Err(failure) => self.answer_failure(&failure, reply),
         }
     }
 
-    async fn refuse_killed(mut self, scope: KillScope, body: Option<Incoming>, reply: Reply) {
+    /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is
+    /// gone there is nobody to refuse, and nothing was asked of anybody.
+    async fn stopped(mut self, stop: Stop, body: Option<Incoming>, reply: Reply) {
+        let scope = match stop {
+            Stop::Killed(scope) => scope,
+            Stop::Gone => return,
+        };
         self.case.kills = decide::Known::Fact([scope].into());
         let run = Arc::clone(&self.run);
         let decision = CHAIN.judge(&self.case, &run.policy, run.mode);
@@ -204,6 +247,13 @@ impl Exchange {
 
 pub(crate) fn killed(scope: KillScope) -> Refusal {
     Refusal { rule: decide::RuleId("ingress/kill_switch"), reason: decide::Reason::Killed(scope) }
+}
+
+pub(crate) fn expired() -> Refusal {
+    Refusal {
+        rule: decide::RuleId("ingress/key_lifetime"),
+        reason: decide::Reason::KeyOver(decide::verdict::KeyEnd::Expired),
+    }
 }
 
 fn unsealed() -> Refusal {
