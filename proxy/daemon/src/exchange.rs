@@ -103,7 +103,7 @@ impl Exchange {
         })
     }
 
-    async fn conduct(mut self, head: Parts, mut body: Incoming, reply: Reply) {
+    async fn conduct(mut self, head: Parts, mut body: Incoming, mut reply: Reply) {
         let run = Arc::clone(&self.run);
         let mut judging = CHAIN.open(&run.policy, run.mode);
         self.gather_ingress(&head);
@@ -125,7 +125,7 @@ impl Exchange {
         if !judging.band(Band::Content, &self.case) {
             return self.refuse(judging.decide(), None, reply).await;
         }
-        if let Err(scope) = self.gather_engines(&reading).await {
+        if let Err(scope) = self.gather_engines(&reading, reply.closed()).await {
             return self.refuse_killed(scope, None, reply).await;
         }
         if judging.band(Band::Engines, &self.case) {

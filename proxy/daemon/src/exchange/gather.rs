@@ -182,8 +182,13 @@ impl Exchange {
         scanned
     }
 
-    /// Sets the worst case aside, waiting for other open reservations where that can help.
-    pub(crate) async fn gather_engines(&mut self, reading: &Reading<'_>) -> Result<(), KillScope> {
+    /// Sets the worst case aside, waiting for other open reservations where that can help. A caller
+    /// that goes away meanwhile gives up its place: no money is set aside for an answer nobody reads.
+    pub(crate) async fn gather_engines(
+        &mut self,
+        reading: &Reading<'_>,
+        gone: impl Future<Output = ()>,
+    ) -> Result<(), KillScope> {
         if self.endpoint.class != EndpointClass::Priced {
             self.case.budget = Known::Fact(Reservation::NotNeeded);
             return Ok(());
@@ -206,7 +211,17 @@ impl Exchange {
             worst,
         };
         let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
-        let answer = self.unless_killed(reserving).await?;
+        let waiting = async {
+            tokio::select! {
+                biased;
+                answer = reserving => Some(answer),
+                () = gone => None,
+            }
+        };
+        let Some(answer) = self.unless_killed(waiting).await? else {
+            self.case.budget = Known::Missing(Missing::NotGathered);
+            return Ok(());
+        };
         self.case.budget = answer.fact().map_or(Known::Missing(Missing::Unreachable), Known::Fact);
         if let money::Answer::Granted(booked) = answer {
             self.booked = Some(booked);
