@@ -114,7 +114,7 @@ impl Body for AnswerBody {
             Form::Pieces { pieces, end } => {
                 if let Some(ended) = cut(end) {
                     self.0 = Form::Whole(None);
-                    return Poll::Ready(ended);
+                    return Poll::Ready(Some(ended));
                 }
                 let piece = std::task::ready!(pieces.poll_recv(cx));
                 match (piece, end.get()) {
@@ -124,9 +124,9 @@ impl Body for AnswerBody {
                     (None, Some(End::Complete)) => Poll::Ready(None),
                     // Cut meanwhile: what was still queued goes with it.
                     (None | Some(_), _) => {
-                        let ended = cut(end).unwrap_or(Some(Err(Broken)));
+                        let ended = cut(end).unwrap_or(Err(Broken));
                         self.0 = Form::Whole(None);
-                        Poll::Ready(ended)
+                        Poll::Ready(Some(ended))
                     }
                 }
             }
@@ -151,11 +151,11 @@ impl Body for AnswerBody {
 }
 
 /// The last frame of an answer that was cut.
-fn cut(end: &OnceLock<End>) -> Option<Option<Result<Frame<Bytes>, Broken>>> {
+fn cut(end: &OnceLock<End>) -> Option<Result<Frame<Bytes>, Broken>> {
     match end.get()? {
         End::Complete => None,
-        End::Cut(last) => Some(Some(Ok(Frame::data(last.clone())))),
-        End::Broken => Some(Some(Err(Broken))),
+        End::Cut(last) => Some(Ok(Frame::data(last.clone()))),
+        End::Broken => Some(Err(Broken)),
     }
 }
 

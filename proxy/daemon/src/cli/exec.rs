@@ -73,9 +73,16 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say();
-        inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
+        inside::prepared(
+            &prepared,
+            &sorted,
+            &state,
+            contract.file.as_deref(),
+            &args.upstream_ca,
+            &conn,
+        )
     })
-    .map_err(failure)?;
+    .map_err(|error| failure(&error))?;
     let code = ended.code();
     let summary = finish(&mut conn, code)?;
     summary::print(&summary, &state);
@@ -83,7 +90,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
 }
 
 /// What went wrong before the command ran, or with the gate while it ran.
-fn failure(error: launch::LaunchError) -> Failure {
+fn failure(error: &launch::LaunchError) -> Failure {
     let mut what = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -115,7 +122,7 @@ fn state(args: &ExecArgs, here: &Path) -> Result<StateFolder, Failure> {
 fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contract, Failure> {
     let now = Clock::system().now();
     let file = match &args.policy {
-        Some(path) => PolicyFile::read(path).map_err(|fault| Failure::usage(fault))?,
+        Some(path) => PolicyFile::read(path).map_err(Failure::usage)?,
         None => PolicyFile::builtin(),
     };
     if let Some(path) = &args.policy {

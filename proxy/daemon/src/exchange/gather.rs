@@ -23,6 +23,7 @@ use crate::keys;
 use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
 use crate::upstream::resolve::ResolveError;
+use crate::vault::known;
 
 /// How long a request waits for money that open exchanges may give back (DESIGN §5).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,10 +70,12 @@ impl Exchange {
         let value = found.value.as_str();
         if keys::is_virtual(value) {
             // Where nothing replaces it, it would leave as it is.
-            return if places::form(&found.place).is_some() {
-                Standing::VirtualKey
-            } else {
-                Standing::Foreign
+            let credential = self.run.credential_for(&self.connection.host);
+            let takes =
+                credential.as_deref().and_then(known::named).map_or(&[][..], |it| it.places);
+            return match places::form(&found.place) {
+                Some(form) if takes.contains(&form) => Standing::VirtualKey,
+                Some(_) | None => Standing::Foreign,
             };
         }
         if found.place.role == Role::Account && self.run.sets_account(&found.place, value) {
