@@ -28,14 +28,18 @@ const SILENCE: Duration = Duration::from_mins(10);
 /// longer than this, in an answer that goes on beside it, cannot be told from a way to fill memory.
 const WAITING: usize = 4 << 20;
 
-/// Follows the answer to `exchange` to its end and settles it.
-pub(crate) async fn carry(
-    exchange: Exchange,
-    sent: Sent<Full<Bytes>>,
-    mut terms: AnswerTerms,
-    judge: StreamJudge,
-    reply: Reply,
-) {
+/// An answer that has begun.
+pub(crate) struct Carried {
+    pub(crate) exchange: Exchange,
+    pub(crate) sent: Sent<Full<Bytes>>,
+    pub(crate) terms: AnswerTerms,
+    pub(crate) judge: StreamJudge,
+    pub(crate) reply: Reply,
+}
+
+/// Follows an answer to its end and settles it.
+pub(crate) async fn carry(carried: Carried) {
+    let Carried { exchange, sent, mut terms, judge, reply } = carried;
     let Sent { response, connection } = sent;
     let (mut head, body) = response.into_parts();
     terms.head_only |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use decide::case::{Case, Endpoint, KillScope};
 use decide::chain::CHAIN;
+use decide::stream::StreamJudge;
 use decide::{Band, Decision, Outcome, Refusal, RequestContext};
 use http::request::Parts;
 use http::{Request, Response};
@@ -57,7 +58,14 @@ pub async fn serve(
     tasks.spawn(async move {
         let (head, body) = request.into_parts();
         match Exchange::open(connection, &head, room) {
-            Ok(exchange) => exchange.conduct(head, body, reply).await,
+            // Each step is freed before the next, so that a quiet stream holds no more than it needs.
+            Ok(exchange) => {
+                let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
+                    return;
+                };
+                let Some(carried) = Box::pin(judged.enact()).await else { return };
+                Box::pin(answer::carry(carried)).await;
+            }
             Err(error) => tracing::error!(%error, "no random numbers: the request is dropped"),
         }
     });
@@ -139,79 +147,52 @@ impl Exchange {
         })
     }
 
-    async fn conduct(mut self, head: Parts, mut body: Incoming, mut reply: Reply) {
+    /// Observes and judges. What is refused ends here.
+    async fn judge(mut self, head: Parts, mut body: Incoming, mut reply: Reply) -> Option<Judged> {
         let run = Arc::clone(&self.run);
         let mut judging = CHAIN.open(&run.policy, run.mode);
         self.gather_ingress(&head);
         if !judging.band(Band::Ingress, &self.case) {
-            return self.refuse(judging.decide(), Some(body), reply).await;
+            self.refuse(judging.decide(), Some(body), reply).await;
+            return None;
         }
         let whole = match self.read_body(&head, &mut body, &mut reply).await {
             Ok(whole) => whole,
-            Err(stop) => return self.stopped(stop, Some(body), reply).await,
+            Err(stop) => {
+                self.stopped(stop, Some(body), reply).await;
+                return None;
+            }
         };
         let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
         if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
-            return self.stopped(stop, Some(body), reply).await;
+            self.stopped(stop, Some(body), reply).await;
+            return None;
         }
         if !judging.band(Band::Filtering, &self.case) {
-            return self.refuse(judging.decide(), Some(body), reply).await;
+            self.refuse(judging.decide(), Some(body), reply).await;
+            return None;
         }
         let scanned = self.gather_content(&head, &whole, &reading);
         if !judging.band(Band::Content, &self.case) {
-            return self.refuse(judging.decide(), None, reply).await;
+            self.refuse(judging.decide(), None, reply).await;
+            return None;
         }
         if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
-            return self.stopped(stop, None, reply).await;
+            self.stopped(stop, None, reply).await;
+            return None;
         }
         if judging.band(Band::Engines, &self.case) {
             judging.band(Band::Verdict, &self.case);
         }
         let decision = judging.decide();
         let Outcome::Forward { redact } = decision.outcome else {
-            return self.refuse(decision, None, reply).await;
+            self.refuse(decision, None, reply).await;
+            return None;
         };
         let outbound = self.amend(&head, &whole, &reading, &scanned, redact);
         drop(reading);
         drop(whole);
-        self.enact(head, outbound, decision, reply).await;
-    }
-
-    /// Carries out a decision to forward: on disk first, then the last look at the switches, then
-    /// the first byte that leaves.
-    async fn enact(
-        mut self,
-        head: Parts,
-        out: forward::Outbound,
-        decision: Decision,
-        mut reply: Reply,
-    ) {
-        if let Err(error) = self.record(&decision, Some(&out)).await {
-            self.settle_nothing();
-            return self.answer_unrecorded(&error, reply);
-        }
-        self.open = true;
-        if let Some(scope) = self.live.is_killed() {
-            let refusal = killed(scope);
-            return self.answer_failure(&forward::Failure::NotSent(refusal), reply);
-        }
-        let judge = {
-            let cx = RequestContext {
-                case: &self.case,
-                policy: &self.run.policy,
-                trail: &decision.trail,
-            };
-            decide::stream::StreamJudge::open(&CHAIN, &cx, self.run.mode)
-        };
-        if let Some(observed) = &decision.observed {
-            self.run.note_observed(observed);
-            self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
-        }
-        let terms = out.terms;
-        match self.send(head, out, &mut reply).await {
-            Ok(sent) => answer::carry(self, sent, terms, judge, reply).await,
-            Err(failure) => self.answer_failure(&failure, reply),
-        }
+        Some(Judged { exchange: self, head, outbound, decision, reply })
     }
 
     /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is
@@ -242,6 +223,55 @@ impl Exchange {
         if let Some(body) = body {
             body::discard(body).await;
         }
+    }
+}
+
+/// A decision to forward, on its way.
+struct Judged {
+    exchange: Exchange,
+    head: Parts,
+    outbound: forward::Outbound,
+    decision: Decision,
+    reply: Reply,
+}
+
+impl Judged {
+    /// Carries the decision out: on disk first, then the last look at the switches, then the first
+    /// byte that leaves.
+    async fn enact(self) -> Option<answer::Carried> {
+        let Self { mut exchange, head, outbound, decision, mut reply } = self;
+        if let Err(error) = exchange.record(&decision, Some(&outbound)).await {
+            exchange.settle_nothing();
+            exchange.answer_unrecorded(&error, reply);
+            return None;
+        }
+        exchange.open = true;
+        if let Some(scope) = exchange.live.is_killed() {
+            exchange.answer_failure(&forward::Failure::NotSent(killed(scope)), reply);
+            return None;
+        }
+        let judge = exchange.watch(&decision);
+        let terms = outbound.terms;
+        match exchange.send(head, outbound, &mut reply).await {
+            Ok(sent) => Some(answer::Carried { exchange, sent, terms, judge, reply }),
+            Err(failure) => {
+                exchange.answer_failure(&failure, reply);
+                None
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// Opens the watches on the answer, and counts what observe let pass in the request.
+    fn watch(&self, decision: &Decision) -> StreamJudge {
+        if let Some(observed) = &decision.observed {
+            self.run.note_observed(observed);
+            self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
+        }
+        let cx =
+            RequestContext { case: &self.case, policy: &self.run.policy, trail: &decision.trail };
+        StreamJudge::open(&CHAIN, &cx, self.run.mode)
     }
 }
 

@@ -29,7 +29,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take over its half of the TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// The most bytes of a request's head.
-const HEAD_BYTES: usize = 64 << 10;
+const HEAD_BYTES: u16 = u16::MAX;
 /// Streams that one HTTP/2 connection may have open at once.
 const STREAMS: u32 = 128;
 
@@ -217,7 +217,7 @@ where
             http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEAD_BYTES as u32)
+                .max_header_list_size(HEAD_BYTES.into())
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .await
@@ -225,7 +225,7 @@ where
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WITHIN)
-                .max_buf_size(HEAD_BYTES)
+                .max_buf_size(HEAD_BYTES.into())
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .await

@@ -90,15 +90,12 @@ fn percent_decoded(text: &str) -> Zeroizing<String> {
         let escape = (*byte == b'%')
             .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
             .flatten();
-        match escape {
-            Some(decoded) => {
-                out.push(decoded);
-                at += 3;
-            }
-            None => {
-                out.push(if *byte == b'+' { b' ' } else { *byte });
-                at += 1;
-            }
+        if let Some(decoded) = escape {
+            out.push(decoded);
+            at += 3;
+        } else {
+            out.push(if *byte == b'+' { b' ' } else { *byte });
+            at += 1;
         }
     }
     Zeroizing::new(String::from_utf8_lossy(&out).into_owned())

@@ -20,6 +20,7 @@ use crate::exchange::body::ByteBudget;
 use crate::gate::protocol::Summary;
 use crate::listen::dns::Addresses;
 use crate::money::books::Limits;
+use crate::record::Widened;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
 
@@ -47,6 +48,8 @@ pub struct Run {
     pub policy: Arc<Policy>,
     /// Observe or enforce.
     pub mode: Mode,
+    /// The user's words that widen what it may do.
+    pub widened: Widened,
     /// When it began.
     pub started: Timestamp,
     /// Resolves names the way this run was told to.

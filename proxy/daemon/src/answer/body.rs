@@ -112,9 +112,9 @@ impl Body for AnswerBody {
                 bytes.take().filter(|bytes| !bytes.is_empty()).map(|b| Ok(Frame::data(b))),
             ),
             Form::Pieces { pieces, end } => {
-                if let Some(ended) = cut(end) {
+                if let Some(last) = cut(end) {
                     self.0 = Form::Whole(None);
-                    return Poll::Ready(Some(ended));
+                    return Poll::Ready(Some(last));
                 }
                 let piece = std::task::ready!(pieces.poll_recv(cx));
                 match (piece, end.get()) {
@@ -124,9 +124,9 @@ impl Body for AnswerBody {
                     (None, Some(End::Complete)) => Poll::Ready(None),
                     // Cut meanwhile: what was still queued goes with it.
                     (None | Some(_), _) => {
-                        let ended = cut(end).unwrap_or(Err(Broken));
+                        let last = cut(end).unwrap_or(Err(Broken));
                         self.0 = Form::Whole(None);
-                        Poll::Ready(Some(ended))
+                        Poll::Ready(Some(last))
                     }
                 }
             }

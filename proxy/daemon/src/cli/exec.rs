@@ -11,6 +11,7 @@ use std::path::Path;
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
 use launch::{Registration, Spec};
+use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
 use super::exec_args::ExecArgs;
@@ -22,12 +23,13 @@ use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask, Prepared, RealKey, Register, Sealing, Summary};
 use crate::gate::socket::Conn;
 use crate::policy_file::{self, PolicyFile};
+use crate::record::Widened;
 use crate::trust;
 use crate::vault::known::{self, Sorted};
 
 /// Runs a command behind the gate; the exit code is the command's own, or 125 to 127.
-pub(crate) fn run(args: ExecArgs) -> u8 {
-    match exec(&args) {
+pub(crate) fn run(args: &ExecArgs) -> u8 {
+    match exec(args) {
         Ok(code) => u8::try_from(code).unwrap_or(super::OWN_FAILURE),
         Err(failure) => {
             let mut err = Out::stderr();
@@ -134,7 +136,9 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
     };
     let mut policy = file.compile(now).map_err(faults)?;
     let mut shown = file.name.clone();
-    let profile = args.profile.as_deref().or_else(|| builtin::profile(command).map(|_| command));
+    // A contract that somebody wrote is not widened by the name of the command.
+    let known = args.policy.is_none() && builtin::profile(command).is_some();
+    let profile = args.profile.as_deref().or_else(|| known.then_some(command));
     if let Some(name) = profile {
         let missing = || {
             Failure::usage(format!("there is no profile {name}"))
@@ -209,10 +213,20 @@ fn register(
             .iter()
             .map(|account| (account.header.to_owned(), account.value.clone()))
             .collect(),
-        connect_to: args.connect_to.clone(),
+        widened: Widened {
+            connect_to: args.connect_to.clone(),
+            upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
+            share_fd: args.share_fd.clone(),
+            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            keep_env: sorted.kept.clone(),
+        },
         upstream_ca,
         by: who_asks(),
     })
+}
+
+fn digest(text: &str) -> String {
+    trust::hex(&Sha256::digest(text.as_bytes()).into())
 }
 
 /// Hands the run's sockets and contract to the gate and waits until it may start.

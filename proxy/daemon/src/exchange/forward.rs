@@ -101,7 +101,7 @@ impl Exchange {
         let Some(target) = connection.resolved.load_full() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
-        let request = self.outbound(head, out).map_err(Failure::NotSent)?;
+        let request = self.outbound(&head, out).map_err(Failure::NotSent)?;
         let key = PoolKey {
             tenant: Arc::clone(&self.run.tenant),
             credential: self.key().map(|key| key.credential.as_str().into()),
@@ -124,8 +124,8 @@ impl Exchange {
 
     /// The request as it leaves: its own headers but for those of the connection, its own path, and
     /// the real key where the virtual one stood.
-    fn outbound(&self, head: Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
-        let Parts { method, uri, headers, .. } = &head;
+    fn outbound(&self, head: &Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
+        let Parts { method, uri, headers, .. } = head;
         let mut leaving = headers.clone();
         headers::outbound(&mut leaving, Coding::Identity);
         leaving.remove(header::CONTENT_LENGTH);
@@ -143,7 +143,7 @@ impl Exchange {
             };
             let secret =
                 self.gate.vault.reveal(&key.credential).map_err(|error| unusable(&error))?;
-            for form in forms(&head, self.dialect.places()) {
+            for form in forms(head, self.dialect.places()) {
                 inject::inject(&mut leaving, form, &secret).map_err(|error| unusable(&error))?;
             }
         }

@@ -258,11 +258,12 @@ impl Exchange {
         let facts = reading.document.as_ref().map(wire::price_facts).unwrap_or_default();
         let fields: Vec<(&str, &str)> =
             facts.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ceiling = self.run.contract().and_then(|contract| contract.provider_calls);
         let weighed = money::Weighed {
             ask,
             counted: None,
             beyond_bytes: facts.beyond_bytes,
-            tool_calls: facts.tool_calls,
+            tool_calls: facts.tool_calls.or(ceiling),
             price_fields: &fields,
             least_output: self.dialect.min_output_limit(),
         };

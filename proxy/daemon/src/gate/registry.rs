@@ -95,6 +95,7 @@ fn run(
     stderr: OwnedFd,
 ) -> anyhow::Result<Run> {
     let overrides = register
+        .widened
         .connect_to
         .iter()
         .map(|text| text.parse::<ConnectTo>())
@@ -116,6 +117,7 @@ fn run(
         command: register.command.clone(),
         policy: Arc::new(register.policy.clone()),
         started,
+        widened: register.widened.clone(),
         resolver: Resolver::system(overrides).context("the system's resolver configuration")?,
         pool: Pool::new(connector(&register.upstream_ca)?),
         tenant: register.agent.as_str().into(),
@@ -262,6 +264,7 @@ fn run_event(run: &Run, by: &str, event: RunEvent, exit: Option<i32>) -> record:
         by: by.to_owned(),
         event,
         exit,
+        widened: run.widened.clone(),
     }
 }
 
