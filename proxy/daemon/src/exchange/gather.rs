@@ -47,15 +47,14 @@ impl Exchange {
         let found = places::standing(head, self.dialect.places());
         let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
         let presented = self.gate.keys.present(&values, &caller, self.case.received);
-        self.case.credentials = Known::Fact(
-            found
-                .iter()
-                .map(|found| CredentialStanding {
-                    place: found.place.label(),
-                    what: self.what_stands(found),
-                })
-                .collect(),
-        );
+        let placed = found.iter().map(|found| CredentialStanding {
+            place: found.place.label(),
+            what: self.what_stands(found),
+        });
+        let astray = places::astray(head, self.dialect.places());
+        let astray =
+            astray.into_iter().map(|place| CredentialStanding { place, what: Standing::Foreign });
+        self.case.credentials = Known::Fact(placed.chain(astray).collect());
         self.used = presented.used;
         self.case.key = Known::Fact(presented.presented);
         let key = self.key().map(|key| key.id.clone());
