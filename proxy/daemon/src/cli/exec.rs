@@ -75,7 +75,14 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say();
-        inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
+        inside::prepared(
+            &prepared,
+            &sorted,
+            &state,
+            contract.file.as_deref(),
+            &args.upstream_ca,
+            &conn,
+        )
     })
     .map_err(|error| failure(&error))?;
     let code = ended.code();
