@@ -57,6 +57,7 @@ def ask(connection):
         body = b""
         while piece := answer.read1(65536):
             body += piece
+        answer.close()
         said["body"], said["whole"] = body.decode("utf-8", "replace")[:65536], True
     except Exception as error:
         said["error"] = f"{type(error).__name__}: {error}"
