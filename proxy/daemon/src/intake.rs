@@ -78,6 +78,15 @@ impl Connection {
     }
 }
 
+/// Whether a connection of this scheme is one to a host at which the gate holds `credential`. A real
+/// key is for who proves to be that host: in clear nobody does, and everybody on the way reads it.
+pub(crate) const fn is_fit(scheme: Scheme, credential: Option<&str>) -> bool {
+    match scheme {
+        Scheme::Https | Scheme::Opaque => true,
+        Scheme::Http => credential.is_none(),
+    }
+}
+
 /// A host name in the form in which contracts and facts write it.
 pub(crate) fn normal(host: &str) -> String {
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
@@ -248,12 +257,13 @@ impl Connection {
 
     /// Where it goes, as the chain judges it.
     pub(crate) fn fact(&self, meant: bool) -> Destination {
+        let credential = self.run.credential_for(&self.host);
         Destination {
             host: self.host.clone(),
             port: self.port,
             scheme: self.scheme,
-            agrees: self.agrees && meant,
-            credential: self.run.credential_for(&self.host),
+            agrees: self.agrees && meant && is_fit(self.scheme, credential.as_deref()),
+            credential,
         }
     }
 
@@ -289,5 +299,17 @@ impl Connection {
             443 | 80 => self.host.clone(),
             port => format!("{}:{port}", self.host),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_a_credential_is_not_spoken_to_in_clear() {
+        assert!(!is_fit(Scheme::Http, Some("openai")));
+        assert!(is_fit(Scheme::Https, Some("openai")));
+        assert!(is_fit(Scheme::Http, None));
     }
 }
