@@ -33,6 +33,12 @@ const HEAD_BYTES: u16 = u16::MAX;
 /// Streams that one HTTP/2 connection may have open at once.
 const STREAMS: u32 = 128;
 
+/// Bytes that one HTTP/2 stream may send before they are read; twice as many on the connection. What
+/// lies there is in nobody's budget yet.
+const WINDOW: u32 = 256 << 10;
+/// Bytes of an answer that one HTTP/2 stream holds for a client that does not read.
+const SENDING: usize = 64 << 10;
+
 /// One connection of an agent, and where it is going.
 #[derive(Debug)]
 pub struct Connection {
