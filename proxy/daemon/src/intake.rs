@@ -233,6 +233,9 @@ where
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEAD_BYTES.into())
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW * 2)
+                .max_send_buf_size(SENDING)
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .await
