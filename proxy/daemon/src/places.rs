@@ -173,16 +173,16 @@ mod tests {
     #[test]
     fn a_virtual_key_is_found_wherever_in_the_head_nothing_replaces_it() {
         let key = format!("sk-tg-{}", "a".repeat(43));
-        let astray = |request: http::request::Builder| {
+        let strays = |request: http::request::Builder| {
             let (head, ()) = request.body(()).unwrap().into_parts();
-            super::astray(&head, PLACES)
+            astray(&head, PLACES)
         };
         let get = |target: &str| http::Request::get(target);
-        assert_eq!(astray(get("/").header("x-debug", format!("key={key}"))), ["header x-debug"]);
-        assert_eq!(astray(get(&format!("/u/{key}?other={key}"))), ["path", "query"]);
-        assert_eq!(astray(get(&format!("/?a=%73{}", &key[1..]))), ["query"]);
+        assert_eq!(strays(get("/").header("x-debug", format!("key={key}"))), ["header x-debug"]);
+        assert_eq!(strays(get(&format!("/u/{key}?other={key}"))), ["path", "query"]);
+        assert_eq!(strays(get(&format!("/?a=%73{}", key.trim_start_matches('s')))), ["query"]);
         let placed = get(&format!("/?key={key}")).header("authorization", format!("Bearer {key}"));
-        assert_eq!(astray(placed), [""; 0]);
+        assert_eq!(strays(placed), [""; 0]);
     }
 
     #[test]

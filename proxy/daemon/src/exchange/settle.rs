@@ -67,11 +67,11 @@ impl Exchange {
     /// What can be done about a refusal, in a command that can be typed as it stands.
     pub(crate) fn hint(&self, refusal: &Refusal) -> Option<String> {
         let hint = refusal.hint()?;
-        Some(match &refusal.reason {
-            Reason::OverBudget { scope: BudgetScope::Run, .. } => {
-                hint.replace("--run ID", &format!("--run {}", self.run.id))
-            }
-            _ => hint,
+        let of_run = matches!(refusal.reason, Reason::OverBudget { scope: BudgetScope::Run, .. });
+        Some(if of_run {
+            hint.replace("--run ID", &format!("--run {}", self.run.id))
+        } else {
+            hint
         })
     }
 
