@@ -8,7 +8,7 @@ use audit::Who;
 use bytes::Bytes;
 use decide::case::{Caller, MicroUsd, Timestamp};
 use decide::policy::{Contract, Mode};
-use decide::{Policy, Refusal};
+use decide::{Policy, Reason, Refusal};
 use ebpf::Enforcement;
 use http_body_util::Full;
 use tokio_util::sync::CancellationToken;
@@ -168,7 +168,12 @@ impl Run {
         }
         tally.refused += 1;
         if tally.refusals.len() < LISTED {
-            tally.refusals.push((refusal.to_string(), id.to_owned()));
+            // A program that does not speak HTTP cannot be told what to do, so its user is.
+            let told = !matches!(refusal.reason, Reason::NotRead(_));
+            let untold = refusal.hint().filter(|_| !told);
+            let what =
+                untold.map_or_else(|| refusal.to_string(), |hint| format!("{refusal}: {hint}"));
+            tally.refusals.push((what, id.to_owned()));
         }
     }
 

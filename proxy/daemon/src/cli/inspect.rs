@@ -233,6 +233,11 @@ impl Page<'_> {
             }
         };
         out.line(&line)?;
+        if let Conclusion::Refuse(refusal) = &decided.decision.outcome
+            && let Some(hint) = refusal.hint()
+        {
+            field(out, "to do", hint)?;
+        }
         out.line(&Line::new())?;
         field(out, "agent", &decided.agent)?;
         field(out, "run", &decided.run)?;
