@@ -142,12 +142,28 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Http, true);
             serve(connection, stream, false).await;
         }
-        Ok(Opening::Http2(_) | Opening::Other(_) | Opening::Silent(_)) => {
+        Ok(Opening::Http2(stream) | Opening::Other(stream)) => {
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
-            opaque::refuse(connection).await;
+            unread(connection, stream).await;
+        }
+        Ok(Opening::Silent(stream)) => {
+            let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
+            unread(connection, stream).await;
         }
         Ok(Opening::Closed) => {}
         Err(error) => tracing::info!(%error, host, "a connection's beginning cannot be read"),
+    }
+}
+
+/// What cannot be read and is not allowed unread: observe carries it and counts it, enforce refuses it.
+async fn unread<S>(connection: Arc<Connection>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    if connection.run.mode == Mode::Observe {
+        opaque::carry(connection, stream).await;
+    } else {
+        opaque::refuse(connection).await;
     }
 }
 

@@ -8,7 +8,9 @@ use decide::case::{
     Address, Case, Endpoint, EndpointClass, Envelope, Findings, Presented, Rate, Reservation,
 };
 use decide::chain::CHAIN;
+use decide::policy::Mode;
 use decide::{Known, Missing, Outcome};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use crate::clock;
@@ -19,7 +21,10 @@ use crate::record;
 use crate::upstream::resolve::{ResolveError, Resolved};
 
 /// Carries one connection through: judged, recorded, dialled, copied both ways and counted.
-pub(crate) async fn carry(connection: Arc<Connection>, mut stream: TcpStream) {
+pub(crate) async fn carry<S>(connection: Arc<Connection>, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let Ok((mut case, live)) = opened(&connection) else { return };
     let resolved = resolve(&connection).await;
     case.address = address(resolved.as_ref());
@@ -30,6 +35,11 @@ pub(crate) async fn carry(connection: Arc<Connection>, mut stream: TcpStream) {
     else {
         return;
     };
+    if let Some(observed) = &decision.observed {
+        connection.run.note_observed(observed);
+        let rule = observed.rule.name();
+        connection.gate.metrics.observed.with_label_values(&[rule]).inc();
+    }
     let mut outcome = record::Outcome { id: case.id.clone(), ..record::Outcome::default() };
     let copied = tokio::select! {
         biased;
@@ -94,7 +104,8 @@ fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
 }
 
 async fn resolve(connection: &Connection) -> Result<Option<Resolved>, ResolveError> {
-    if !connection.run.admits(&connection.host, connection.port) {
+    let run = &connection.run;
+    if !run.admits(&connection.host, connection.port) && run.mode != Mode::Observe {
         return Ok(None);
     }
     connection.run.resolver.resolve(&connection.host, connection.port).await.map(Some)
@@ -111,7 +122,10 @@ fn address(resolved: Result<&Option<Resolved>, &ResolveError>) -> Known<Address>
     }
 }
 
-async fn copy(stream: &mut TcpStream, target: &Resolved) -> io::Result<(u64, u64)> {
+async fn copy<S>(stream: &mut S, target: &Resolved) -> io::Result<(u64, u64)>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let mut upstream = TcpStream::connect(target.addresses.as_slice()).await?;
     upstream.set_nodelay(true)?;
     tokio::io::copy_bidirectional(stream, &mut upstream).await
