@@ -35,6 +35,13 @@ impl ConnectTo {
             && self.port.is_none_or(|mine| mine == port)
     }
 
+    /// Whether `host` is dialled elsewhere at some port, so that it need not have an address of its own.
+    #[must_use]
+    pub fn leads(&self, host: &str) -> bool {
+        self.to_host.is_some()
+            && self.host.as_deref().is_none_or(|mine| mine.eq_ignore_ascii_case(bare(host)))
+    }
+
     /// The host or address that is dialled instead.
     #[must_use]
     pub fn to_host(&self) -> Option<&str> {
