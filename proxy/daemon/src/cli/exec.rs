@@ -10,7 +10,7 @@ use std::path::Path;
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
-use launch::{Registration, Spec};
+use launch::{Ended, Registration, Spec};
 
 use super::common::who_asks;
 use super::exec_args::ExecArgs;
@@ -76,10 +76,27 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
     })
     .map_err(|error| failure(&error))?;
+    if let Some(why) = not_started(program, ended) {
+        // Where standard error is closed nobody wants to know.
+        drop(Out::stderr().line(&Line::of(why)));
+    }
     let code = ended.code();
     let summary = finish(&mut conn, code)?;
     summary::print(&summary, &state);
     Ok(code)
+}
+
+/// Why there was no command: what a shell says of one that it cannot execute.
+fn not_started(program: &OsStr, ended: Ended) -> Option<String> {
+    let program = program.to_string_lossy();
+    match ended {
+        Ended::Exited(_) | Ended::Killed(_) => None,
+        Ended::NotFound => Some(format!("tollgate: {program}: command not found")),
+        Ended::NotExecutable(number) => {
+            let why = std::io::Error::from_raw_os_error(number);
+            Some(format!("tollgate: {program} cannot be executed: {why}"))
+        }
+    }
 }
 
 /// What went wrong before the command ran, or with the gate while it ran.
