@@ -4,4 +4,5 @@ pub mod bench;
 pub mod clients;
 pub mod harness;
 pub mod process;
+pub mod proofs;
 pub mod provider;

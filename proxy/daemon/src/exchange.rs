@@ -17,7 +17,7 @@ use decide::{Band, Decision, Outcome, Refusal, RequestContext};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wire::Dialect;
 
 use crate::answer;
@@ -48,11 +48,16 @@ pub async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
+    let run = &connection.run;
+    let Ok(room) = Arc::clone(&run.exchanges).try_acquire_owned() else {
+        tracing::warn!(run = run.id, "a run has too many exchanges open; one more is not taken");
+        return Err(Unanswered);
+    };
     let (reply, answer) = oneshot::channel();
-    let tasks = connection.run.tasks.clone();
+    let tasks = run.tasks.clone();
     tasks.spawn(async move {
         let (head, body) = request.into_parts();
-        match Exchange::open(connection, &head) {
+        match Exchange::open(connection, &head, room) {
             // Each step is freed before the next, so that a quiet stream holds no more than it needs.
             Ok(exchange) => {
                 let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
@@ -80,10 +85,39 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
+    /// Its decision to forward is on disk, and how it ended is not written yet.
+    open: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Why an exchange waits no longer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A kill switch was set.
+    Killed(KillScope),
+    /// The caller went away before anything was decided.
+    Gone,
+}
+
+impl Drop for Exchange {
+    /// An exchange that ends without its own word, because its task was ended with the gate or
+    /// failed, is in doubt; one of which nothing was decided keeps nothing.
+    fn drop(&mut self) {
+        self.gate.metrics.live.dec();
+        if self.open {
+            self.doubt();
+        } else {
+            self.settle_nothing();
+        }
+    }
 }
 
 impl Exchange {
-    fn open(connection: Arc<Connection>, head: &Parts) -> std::io::Result<Self> {
+    fn open(
+        connection: Arc<Connection>,
+        head: &Parts,
+        room: OwnedSemaphorePermit,
+    ) -> std::io::Result<Self> {
         let gate = Arc::clone(&connection.gate);
         let run = Arc::clone(&connection.run);
         let received = gate.clock.now();
@@ -104,6 +138,8 @@ impl Exchange {
             case: Case::opened(id, received),
             booked: None,
             used: None,
+            open: false,
+            _room: room,
             live,
             gate,
             run,
@@ -112,7 +148,7 @@ impl Exchange {
     }
 
     /// Observes and judges. What is refused ends here.
-    async fn judge(mut self, head: Parts, mut body: Incoming, reply: Reply) -> Option<Judged> {
+    async fn judge(mut self, head: Parts, mut body: Incoming, mut reply: Reply) -> Option<Judged> {
         let run = Arc::clone(&self.run);
         let mut judging = CHAIN.open(&run.policy, run.mode);
         self.gather_ingress(&head);
@@ -120,29 +156,29 @@ impl Exchange {
             self.refuse(judging.decide(), Some(body), reply).await;
             return None;
         }
-        let held = match self.read_body(&head, &mut body).await {
-            Ok(held) => held,
-            Err(scope) => {
-                self.refuse_killed(scope, Some(body), reply).await;
+        let whole = match self.read_body(&head, &mut body, &mut reply).await {
+            Ok(whole) => whole,
+            Err(stop) => {
+                self.stopped(stop, Some(body), reply).await;
                 return None;
             }
         };
-        let reading = self.dialect.read(&self.endpoint, &head, &held.decoded);
-        if let Err(scope) = self.gather_filtering(&head, &held, &reading).await {
-            self.refuse_killed(scope, Some(body), reply).await;
+        let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
+        if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
+            self.stopped(stop, Some(body), reply).await;
             return None;
         }
         if !judging.band(Band::Filtering, &self.case) {
             self.refuse(judging.decide(), Some(body), reply).await;
             return None;
         }
-        let scanned = self.gather_content(&head, &held, &reading);
+        let scanned = self.gather_content(&head, &whole, &reading);
         if !judging.band(Band::Content, &self.case) {
             self.refuse(judging.decide(), None, reply).await;
             return None;
         }
-        if let Err(scope) = self.gather_engines(&reading).await {
-            self.refuse_killed(scope, None, reply).await;
+        if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
+            self.stopped(stop, None, reply).await;
             return None;
         }
         if judging.band(Band::Engines, &self.case) {
@@ -153,13 +189,19 @@ impl Exchange {
             self.refuse(decision, None, reply).await;
             return None;
         };
-        let outbound = self.amend(&held, &reading, &scanned, redact);
+        let outbound = self.amend(&head, &whole, &reading, &scanned, redact);
         drop(reading);
-        drop(held);
+        drop(whole);
         Some(Judged { exchange: self, head, outbound, decision, reply })
     }
 
-    async fn refuse_killed(mut self, scope: KillScope, body: Option<Incoming>, reply: Reply) {
+    /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is
+    /// gone there is nobody to refuse, and nothing was asked of anybody.
+    async fn stopped(mut self, stop: Stop, body: Option<Incoming>, reply: Reply) {
+        let scope = match stop {
+            Stop::Killed(scope) => scope,
+            Stop::Gone => return,
+        };
         self.case.kills = decide::Known::Fact([scope].into());
         let run = Arc::clone(&self.run);
         let decision = CHAIN.judge(&self.case, &run.policy, run.mode);
@@ -197,19 +239,20 @@ impl Judged {
     /// Carries the decision out: on disk first, then the last look at the switches, then the first
     /// byte that leaves.
     async fn enact(self) -> Option<answer::Carried> {
-        let Self { mut exchange, head, outbound, decision, reply } = self;
+        let Self { mut exchange, head, outbound, decision, mut reply } = self;
         if let Err(error) = exchange.record(&decision, Some(&outbound)).await {
             exchange.settle_nothing();
             exchange.answer_unrecorded(&error, reply);
             return None;
         }
+        exchange.open = true;
         if let Some(scope) = exchange.live.is_killed() {
             exchange.answer_failure(&forward::Failure::NotSent(killed(scope)), reply);
             return None;
         }
         let judge = exchange.watch(&decision);
         let terms = outbound.terms;
-        match exchange.send(head, outbound).await {
+        match exchange.send(head, outbound, &mut reply).await {
             Ok(sent) => Some(answer::Carried { exchange, sent, terms, judge, reply }),
             Err(failure) => {
                 exchange.answer_failure(&failure, reply);
@@ -234,6 +277,13 @@ impl Exchange {
 
 pub(crate) fn killed(scope: KillScope) -> Refusal {
     Refusal { rule: decide::RuleId("ingress/kill_switch"), reason: decide::Reason::Killed(scope) }
+}
+
+pub(crate) fn expired() -> Refusal {
+    Refusal {
+        rule: decide::RuleId("ingress/key_lifetime"),
+        reason: decide::Reason::KeyOver(decide::verdict::KeyEnd::Expired),
+    }
 }
 
 fn unsealed() -> Refusal {

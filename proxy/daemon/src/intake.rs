@@ -55,6 +55,10 @@ pub struct Connection {
 impl Connection {
     /// Whether the request's Host or `:authority` names this connection's destination.
     pub(crate) fn is_meant_by(&self, head: &Parts) -> bool {
+        // Whatever a tunnel is asked to, it is not where this connection goes.
+        if head.method == http::Method::CONNECT {
+            return false;
+        }
         let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
         match (authority, host) {
@@ -82,13 +86,18 @@ pub(crate) fn normal(host: &str) -> String {
 /// Accepts redirected connections until the run is over.
 pub(crate) async fn accept(gate: Arc<Gate>, run: Arc<Run>, listener: TcpListener) {
     loop {
+        let accepting = async {
+            // Never closed: the run holds it.
+            let room = Arc::clone(&run.connections).acquire_owned().await.ok();
+            listener.accept().await.map(|accepted| (accepted, room))
+        };
         let accepted = tokio::select! {
             biased;
             () = run.over.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accepting => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(((stream, peer), room)) => {
                 let (gate, run) = (Arc::clone(&gate), Arc::clone(&run));
                 let tasks = run.tasks.clone();
                 tasks.spawn(async move {
@@ -98,6 +107,7 @@ pub(crate) async fn accept(gate: Arc<Gate>, run: Arc<Run>, listener: TcpListener
                         () = over.cancelled() => {}
                         () = one(gate, run, stream, peer) => {}
                     }
+                    drop(room);
                 });
             }
             // Descriptors are used up: the connection waits in the backlog until some are free.
@@ -144,26 +154,14 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
         }
         Ok(Opening::Http2(stream) | Opening::Other(stream)) => {
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
-            unread(connection, stream).await;
+            opaque::carry(connection, stream).await;
         }
         Ok(Opening::Silent(stream)) => {
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
-            unread(connection, stream).await;
+            opaque::carry(connection, stream).await;
         }
         Ok(Opening::Closed) => {}
         Err(error) => tracing::info!(%error, host, "a connection's beginning cannot be read"),
-    }
-}
-
-/// What cannot be read and is not allowed unread: observe carries it and counts it, enforce refuses it.
-async fn unread<S>(connection: Arc<Connection>, stream: S)
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    if connection.run.mode == Mode::Observe {
-        opaque::carry(connection, stream).await;
-    } else {
-        opaque::refuse(connection).await;
     }
 }
 

@@ -4,6 +4,8 @@ use http::request::Parts;
 use wire::{Form, Kind, Place};
 use zeroize::Zeroizing;
 
+use crate::vault::inject;
+
 /// One filled place.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -26,6 +28,16 @@ impl Value {
 impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Value(…)")
+    }
+}
+
+/// How the gate puts a real key into a place; `None` where it puts none, so that a virtual key that
+/// stands there would leave as it is.
+pub(crate) fn form(place: &Place) -> Option<inject::Form> {
+    match place.kind {
+        Kind::Header("authorization") => Some(inject::Form::Bearer),
+        Kind::Header("x-api-key") => Some(inject::Form::ApiKey),
+        Kind::Header(_) | Kind::Query(_) => None,
     }
 }
 
@@ -123,6 +135,14 @@ mod tests {
             ("query key", "secret"),
         ];
         assert_eq!(found(request), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+
+    #[test]
+    fn a_key_is_put_into_the_two_headers_that_are_replaced_and_nowhere_else() {
+        let kinds = wire::dialect(Some(wire::Provider::OpenAi)).places();
+        let replaced: Vec<_> =
+            kinds.iter().filter(|place| form(place).is_some()).map(Place::label).collect();
+        assert_eq!(replaced, ["header authorization", "header x-api-key"]);
     }
 
     #[test]

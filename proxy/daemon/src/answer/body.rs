@@ -118,9 +118,12 @@ impl Body for AnswerBody {
                 }
                 let piece = std::task::ready!(pieces.poll_recv(cx));
                 match (piece, end.get()) {
-                    (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                    (Some(piece), None | Some(End::Complete)) => {
+                        Poll::Ready(Some(Ok(Frame::data(piece))))
+                    }
                     (None, Some(End::Complete)) => Poll::Ready(None),
-                    (None, _) => {
+                    // Cut meanwhile: what was still queued goes with it.
+                    (None | Some(_), _) => {
                         let last = cut(end).unwrap_or(Err(Broken));
                         self.0 = Form::Whole(None);
                         Poll::Ready(Some(last))

@@ -11,6 +11,7 @@ use std::path::Path;
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
 use launch::{Ended, Registration, Spec};
+use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
 use super::exec_args::ExecArgs;
@@ -22,6 +23,7 @@ use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask, Prepared, RealKey, Register, Sealing, Summary};
 use crate::gate::socket::Conn;
 use crate::policy_file::{self, PolicyFile};
+use crate::record::Widened;
 use crate::trust;
 use crate::vault::known::{self, Sorted};
 
@@ -221,10 +223,20 @@ fn register(
             .iter()
             .map(|account| (account.header.to_owned(), account.value.clone()))
             .collect(),
-        connect_to: args.connect_to.clone(),
+        widened: Widened {
+            connect_to: args.connect_to.clone(),
+            upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
+            share_fd: args.share_fd.clone(),
+            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            keep_env: sorted.kept.clone(),
+        },
         upstream_ca,
         by: who_asks(),
     })
+}
+
+fn digest(text: &str) -> String {
+    trust::hex(&Sha256::digest(text.as_bytes()).into())
 }
 
 /// Hands the run's sockets and contract to the gate and waits until it may start.

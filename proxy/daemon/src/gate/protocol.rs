@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::kills;
+use crate::record::Widened;
 
 /// The most bytes of one frame: a policy and an environment fit many times over.
 const MAX_FRAME: usize = 16 << 20;
@@ -125,10 +126,10 @@ pub struct Register {
     pub keys: Vec<RealKey>,
     /// Account values of the environment that the gate sets, by header.
     pub accounts: Vec<(String, String)>,
-    /// `--connect-to`, as typed.
-    pub connect_to: Vec<String>,
     /// `--upstream-ca`, PEM.
     pub upstream_ca: Vec<String>,
+    /// The user's words that widen what the run may do, for the record.
+    pub widened: Widened,
     /// Who runs it.
     pub by: String,
 }

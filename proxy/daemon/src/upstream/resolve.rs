@@ -130,7 +130,7 @@ impl Resolver {
 
     /// Whether `host` has an address, for the DNS responder.
     pub async fn exists(&self, host: &str) -> Exists {
-        if self.overrides.iter().any(|rule| rule.leads(host)) {
+        if self.overrides.iter().any(|rule| rule.names(host)) {
             return Exists::Yes;
         }
         match self.resolve(host, 0).await {

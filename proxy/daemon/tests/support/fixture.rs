@@ -147,6 +147,7 @@ fn run(event: RunEvent, exit: Option<i32>) -> Run {
         mode: Mode::Enforce,
         by: "uid 0".into(),
         event,
+        widened: tollgate::record::Widened::default(),
         exit,
     }
 }

@@ -35,11 +35,10 @@ impl ConnectTo {
             && self.port.is_none_or(|mine| mine == port)
     }
 
-    /// Whether `host` is dialled elsewhere at some port, so that it need not have an address of its own.
+    /// Whether some port of `host` is dialled elsewhere: the name exists then, whatever name servers say.
     #[must_use]
-    pub fn leads(&self, host: &str) -> bool {
-        self.to_host.is_some()
-            && self.host.as_deref().is_none_or(|mine| mine.eq_ignore_ascii_case(bare(host)))
+    pub fn names(&self, host: &str) -> bool {
+        self.host.as_deref().is_some_and(|mine| mine.eq_ignore_ascii_case(bare(host)))
     }
 
     /// The host or address that is dialled instead.
