@@ -105,8 +105,8 @@ fn the_command_sees_the_windows_size_and_is_told_when_it_changes() -> Result<()>
 #[test]
 fn a_pager_draws_reacts_and_leaves_the_screen_as_it_was() -> Result<()> {
     let stand = Stand::new()?;
-    let lines: String = (1..=200).map(|n| format!("row number {n}\n")).collect();
-    fs::write(stand.work().join("long"), lines)?;
+    let lines: Vec<String> = (1..=200).map(|n| format!("row number {n}")).collect();
+    fs::write(stand.work().join("long"), lines.join("\n"))?;
     let screen = Screen::open(&stand, 100, 24)?;
     screen.line("echo before=$((1+1))")?;
     screen.shows("before=2")?;

@@ -87,12 +87,12 @@ fn arguments_arrive_byte_for_byte() -> Result<()> {
     let show = "printf '%s\\0' \"$@\" | od -An -v -tx1 | tr -d ' \\n'";
     let words = ["sh", "-c", show, "sh"].into_iter().map(OsStr::new);
     let outcome = stand.gate(&[])?.run(words.chain(odd.map(OsStr::from_bytes)))?;
-    let wanted: String = odd
+    let wanted: Vec<String> = odd
         .iter()
         .flat_map(|word| word.iter().chain(&[0]))
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    ensure!(outcome.stdout == wanted, "{outcome:?}");
+    ensure!(outcome.stdout == wanted.concat(), "{outcome:?}");
     Ok(())
 }
 

@@ -77,7 +77,7 @@ fn git_over_ssh_to_another_host_is_refused_by_name_and_then_by_what_it_speaks() 
     let (stand, echo) = (Stand::new()?, Echo::start()?);
     let outcome = echo.asked(&stand, "ssh.example", &[])?;
     ensure!(outcome.status.code() == Some(9) && echo.accepted() == 0, "{outcome:?}");
-    let line = "refused: destination: ssh.example (not in the contract)     why: tollgate inspect ";
+    let line = "refused: destination: ssh.example (not in the contract)";
     ensure!(outcome.stderr.contains(line), "{outcome:?}");
 
     // A flag for one host, and one port of it, is for no other.

@@ -12,6 +12,7 @@ use super::failure::{Ended, Exit, Failure};
 use super::out::{Line, Out, Paint, counted, grouped};
 use super::tail::{Item, asked};
 use super::when;
+use crate::exchange::settle::hint_in;
 use crate::ledger_view::{LedgerView, Said, time};
 use crate::record::{Decided, Outcome};
 
@@ -234,7 +235,7 @@ impl Page<'_> {
         };
         out.line(&line)?;
         if let Conclusion::Refuse(refusal) = &decided.decision.outcome
-            && let Some(hint) = refusal.hint()
+            && let Some(hint) = hint_in(&decided.run, refusal)
         {
             field(out, "to do", hint)?;
         }
