@@ -132,6 +132,16 @@ impl Stand {
         Ok(Run { command, stand: self })
     }
 
+    /// A run under the gate with these arguments of `tollgate exec` and nothing that leads to the provider.
+    ///
+    /// # Errors
+    /// When the gate is not built.
+    pub fn bare_gate(&self, args: &[&str]) -> Result<Run<'_>> {
+        let mut command = self.command(&tollgate()?);
+        command.args(["exec"]).args(args).arg("--");
+        Ok(Run { command, stand: self })
+    }
+
     /// One of the other commands of `tollgate` against this stand's state, to its end.
     ///
     /// # Errors

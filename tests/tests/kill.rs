@@ -1,6 +1,6 @@
 //! A kill from a second terminal ends what runs and holds until it is lifted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::harness::{LIMIT, Stand};
@@ -32,7 +32,6 @@ fn end(run: Running) -> Result<Answer> {
 
 /// A switch that was set while the stream of `run` was live cuts it, within the promise.
 fn cuts(stand: &Stand, run: Running, words: &[&str]) -> Result<Answer> {
-    let begun = Instant::now();
     let killed = said(stand, &[&["kill", "--reason", "a test"], words].concat())?;
     let took = Duration::from_micros(number(&killed, "/took_us")?);
     ensure!(killed.get("recorded") == Some(&Value::Bool(true)), "{killed}");
