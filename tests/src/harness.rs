@@ -215,6 +215,29 @@ impl Run<'_> {
         self
     }
 
+    /// Has this command start the program, as `nsenter` does: its words come before the program's own.
+    #[must_use]
+    pub fn by(mut self, words: &[&str]) -> Self {
+        let (first, rest) =
+            words.split_first().map_or(("env", words), |(first, rest)| (*first, rest));
+        let mut command = Command::new(first);
+        command
+            .args(rest)
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear();
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            command.current_dir(dir);
+        }
+        self.command = command;
+        self
+    }
+
     /// Starts the program.
     ///
     /// # Errors
