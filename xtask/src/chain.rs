@@ -3,7 +3,6 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use decide::Band;
 use decide::chain::CHAIN;
 
 use crate::shell::{self, say};
@@ -50,28 +49,20 @@ fn unsaid(id: &str, says: &str) -> Option<String> {
     (!sentence).then(|| format!("{id} says no sentence: {says:?}"))
 }
 
+/// The chain as `decide` tells it, then each rule in the words of its own file.
 fn page() -> Result<String> {
     let mut parts = vec![
-        "# The chain".to_owned(),
-        "Every request is judged by these rules, in this order; the first refusal ends it. A rule marked ↔ also watches \
-         the answer. Rendered by `cargo xtask chain` from the code: what is not here does not judge."
-            .to_owned(),
+        decide::chain::markdown().trim_end().to_owned(),
+        "## Why each rule is as it is".to_owned(),
     ];
-    let mut number = 0;
-    for band in Band::ALL {
-        parts.push(format!("## {band:?}"));
-        for stage in CHAIN.band(band) {
-            number += 1;
-            let rule = stage.rule();
-            let path = format!("proxy/decide/src/stages/{}.rs", rule.id);
-            let source =
-                fs::read_to_string(shell::root()?.join(&path)).with_context(|| path.clone())?;
-            let mark = if watches(&source) { " ↔" } else { "" };
-            parts.push(format!("### {number}. <a id=\"{}\"></a>{}{mark}", rule.id, rule.id.name()));
-            parts.push(format!("**{}**", rule.says));
-            parts.push(document(&source));
-            parts.push(format!("[{path}](../{path})"));
-        }
+    for stage in CHAIN.stages() {
+        let rule = stage.rule();
+        let path = format!("proxy/decide/src/stages/{}.rs", rule.id);
+        let source =
+            fs::read_to_string(shell::root()?.join(&path)).with_context(|| path.clone())?;
+        parts.push(format!("### <a id=\"{}\"></a>{}", rule.id, rule.id.name()));
+        parts.push(document(&source));
+        parts.push(format!("[{path}](../{path})"));
     }
     Ok(parts.join("\n\n") + "\n")
 }
@@ -81,15 +72,6 @@ fn document(source: &str) -> String {
     let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
     let text: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
     text.join("\n").trim().to_owned()
-}
-
-/// Whether a rule's `watch` returns something that watches.
-fn watches(source: &str) -> bool {
-    let body = source
-        .split_once("fn watch(")
-        .and_then(|(_, rest)| rest.split_once("{\n"))
-        .map(|(_, body)| body);
-    body.is_some_and(|body| body.trim_start().lines().next() != Some("None"))
 }
 
 #[cfg(test)]
@@ -114,14 +96,5 @@ mod tests {
         let known = "proxy/decide/src/stages/ingress/kill_switch.rs\nproxy/decide/src/stages/ingress/x/tests.rs";
         let fresh = breaches(known).unwrap().len();
         assert_eq!(breaches("proxy/decide/src/stages/ingress/other.rs").unwrap().len(), fresh + 1);
-    }
-
-    #[test]
-    fn only_a_rule_that_returns_a_watch_is_marked() {
-        let rule = |body: &str| {
-            format!("fn watch(&self, _: &X) -> Option<Box<dyn Watch>> {{\n        {body}\n    }}")
-        };
-        assert!(watches(&rule("Some(Box::new(CutWhenKilled))")));
-        assert!(!watches(&rule("None")));
     }
 }

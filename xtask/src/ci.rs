@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{self, command, run, say};
-use crate::{setup, tidy};
+use crate::{ebpf, setup, tidy};
 
 /// Everything CI checks.
 pub(crate) fn ci() -> Result<()> {
@@ -13,6 +13,7 @@ pub(crate) fn ci() -> Result<()> {
     setup::setup()?;
     run(command(env!("CARGO"))?.args(["fmt", "--all", "--check"]))?;
     tidy::tidy()?;
+    ebpf::check()?;
     deny()?;
     run(command(env!("CARGO"))?.args([
         "clippy",

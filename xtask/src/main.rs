@@ -8,6 +8,7 @@ mod bench;
 mod chain;
 mod ci;
 mod demo;
+mod ebpf;
 mod prices;
 mod setup;
 mod shell;
@@ -33,6 +34,8 @@ enum Chore {
     Tidy,
     /// Installs what the checks and tests need
     Setup,
+    /// Builds the kernel programs anew and records what they were built from
+    Ebpf,
     /// Shows the main job in eight steps
     Demo,
     /// Measures the gate beside the floor and writes the tables of docs/performance.md
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Chore::Chain => chain::write(),
         Chore::Tidy => tidy::tidy(),
         Chore::Setup => setup::setup(),
+        Chore::Ebpf => ebpf::build(),
         Chore::Demo => demo::demo(),
         Chore::Bench { more } => bench::bench(&more),
         Chore::Prices => prices::update(),

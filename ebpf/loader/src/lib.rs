@@ -4,6 +4,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     os::fd::BorrowedFd,
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 use aya::{
@@ -21,6 +22,22 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../programs/prebuilt/tollgate.bpf.o"
 ));
+
+/// One for the process: making a loader reads and parses all types of the kernel, which takes longer than the rest,
+/// although no program of ours asks for one.
+static LOADER: LazyLock<Mutex<EbpfLoader<'static>>> = LazyLock::new(|| {
+    let mut loader = EbpfLoader::new();
+    loader.btf(None);
+    Mutex::new(loader)
+});
+
+/// Does ahead of the first [`Enforcement::attach`] what needs no run: call it on a thread when the gate starts.
+///
+/// Attaching without it only takes longer (some 20 ms, once in a process).
+pub fn prepare() {
+    LazyLock::force(&LOADER);
+    aya::features();
+}
 
 /// Why a run cannot be enforced by the kernel; every message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -88,11 +105,10 @@ impl Enforcement {
     /// # Errors
     /// When the kernel, the privileges or the folder do not allow it. Nothing stays attached then.
     pub fn attach(cgroup: BorrowedFd<'_>) -> Result<Self, EbpfError> {
-        // No program asks for kernel types, so the kernel's own BTF is not read.
-        let mut programs = EbpfLoader::new()
-            .btf(None)
-            .load(OBJECT)
-            .map_err(|error| load_error("the programs' maps", error))?;
+        let mut programs = {
+            let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
+            loader.load(OBJECT).map_err(|error| load_error("the programs' maps", error))?
+        };
         for (name, program) in programs.programs_mut() {
             load(program).map_err(|error| load_error(name, error))?;
             attach(program, cgroup).map_err(|error| EbpfError::Attach {

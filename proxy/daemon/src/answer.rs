@@ -10,7 +10,7 @@ use decide::scan::{AnswerScanner, Sight};
 use decide::stream::{Holdback, Kind, Ruling, StreamEvent, StreamJudge};
 use decide::verdict::KeyEnd;
 use decide::{Missing, Reason, Refusal, RuleId};
-use http::{HeaderValue, Response, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use wire::{AnswerTerms, CutState, Decoder, Heard, HeardKind};
@@ -23,18 +23,26 @@ use crate::upstream::{self, headers};
 
 /// How long a provider may say nothing in the middle of an answer. Longer than any documented
 /// interval between keep-alives; the exchange ends with an error then, as unavailable.
-const SILENCE: Duration = Duration::from_secs(600);
+const SILENCE: Duration = Duration::from_mins(10);
+/// The most bytes of an answer that may wait for a candidate to be decided. What is in doubt for
+/// longer than this, in an answer that goes on beside it, cannot be told from a way to fill memory.
+const WAITING: usize = 4 << 20;
 
-/// Follows the answer to `exchange` to its end and settles it.
-pub(crate) async fn carry(
-    exchange: Exchange,
-    sent: Sent<Full<Bytes>>,
-    terms: AnswerTerms,
-    judge: StreamJudge,
-    reply: Reply,
-) {
+/// An answer that has begun.
+pub(crate) struct Carried {
+    pub(crate) exchange: Exchange,
+    pub(crate) sent: Sent<Full<Bytes>>,
+    pub(crate) terms: AnswerTerms,
+    pub(crate) judge: StreamJudge,
+    pub(crate) reply: Reply,
+}
+
+/// Follows an answer to its end and settles it.
+pub(crate) async fn carry(carried: Carried) {
+    let Carried { exchange, sent, mut terms, judge, reply } = carried;
     let Sent { response, connection } = sent;
     let (mut head, body) = response.into_parts();
+    terms.head_only |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
     let events = is_event_stream(&head.headers);
     let ended = Ended::answered(&head);
@@ -47,11 +55,12 @@ pub(crate) async fn carry(
         body,
         scanner: AnswerScanner::default(),
         holdback: Holdback::default(),
+        waiting: 0,
         event: 0,
     };
     match decoder {
         Ok(decoder) if following.is_whole() => {
-            following.whole(head, decoder, connection, reply).await
+            following.whole(head, decoder, connection, reply).await;
         }
         Ok(decoder) => following.pieces(head, decoder, connection, reply).await,
         Err(unreadable) => {
@@ -71,6 +80,8 @@ struct Following {
     body: Incoming,
     scanner: AnswerScanner,
     holdback: Holdback<Bytes>,
+    /// Bytes in it.
+    waiting: usize,
     /// Number of the next event.
     event: u64,
 }
@@ -106,12 +117,12 @@ impl Following {
     ) {
         let mut whole = BytesMut::new();
         let end = loop {
-            let (heard, finished) = match self.next(reply.closed()).await {
+            let (said, finished) = match self.next(reply.closed()).await {
                 Next::Bytes(bytes) => (decoder.push(&bytes), false),
                 Next::Finished => (decoder.finish(), true),
                 other @ (Next::Broken | Next::Cut(_) | Next::Gone) => break other,
             };
-            match self.hear(heard, finished) {
+            match self.hear(said, finished) {
                 Ok(released) => released.iter().for_each(|piece| whole.extend_from_slice(piece)),
                 Err(refusal) => break Next::Cut(refusal),
             }
@@ -124,10 +135,11 @@ impl Following {
                 connection.finished();
                 self.ended.finished = true;
                 self.ended.released(&self.exchange, whole.len());
-                let response = released(head, AnswerBody::whole(whole.freeze()), true);
+                let body = AnswerBody::whole(whole.freeze());
+                let response = with_body(head, body, decoder.unpacks(), true);
                 // Nobody reads it: the exchange is settled all the same.
                 self.ended.outcome.gone = reply.send(response).is_err();
-                self.exchange.close(self.ended);
+                self.close();
             }
             Next::Cut(refusal) => self.refuse(refusal, reply),
             Next::Broken | Next::Bytes(_) => {
@@ -136,7 +148,7 @@ impl Following {
             }
             Next::Gone => {
                 self.ended.outcome.gone = true;
-                self.exchange.close(self.ended);
+                self.close();
             }
         }
     }
@@ -150,22 +162,21 @@ impl Following {
         reply: Reply,
     ) {
         let (releaser, body) = AnswerBody::pieces();
-        let keep_length = head.headers.get(header::CONTENT_ENCODING).is_none() && !self.events;
-        if reply.send(released(head, body, keep_length)).is_err() {
+        if reply.send(with_body(head, body, decoder.unpacks(), !self.events)).is_err() {
             self.ended.outcome.gone = true;
-            return self.exchange.close(self.ended);
+            return self.close();
         }
         let end = loop {
-            let (heard, finished) = match self.next(releaser.gone()).await {
+            let (said, finished) = match self.next(releaser.gone()).await {
                 Next::Bytes(bytes) => (decoder.push(&bytes), false),
                 Next::Finished => (decoder.finish(), true),
                 other @ (Next::Broken | Next::Cut(_) | Next::Gone) => break other,
             };
-            let released = match self.hear(heard, finished) {
-                Ok(released) => released,
+            let ready = match self.hear(said, finished) {
+                Ok(ready) => ready,
                 Err(refusal) => break Next::Cut(refusal),
             };
-            if let Some(end) = self.release(&releaser, released).await {
+            if let Some(end) = self.release(&releaser, ready).await {
                 break end;
             }
             if finished {
@@ -193,7 +204,7 @@ impl Following {
             }
             Next::Gone => self.ended.outcome.gone = true,
         }
-        self.exchange.close(self.ended);
+        self.close();
     }
 
     /// Waits for what happens next. A kill comes before bytes that came at the same time.
@@ -238,19 +249,25 @@ impl Following {
                 continue;
             }
             let sight = self.scan(&one)?;
-            if !sight.found.is_empty() {
-                if let Ruling::Cut(refusal) =
-                    self.judge.see(&StreamEvent::Heard(sight.found.clone()))
-                {
-                    return Err(refusal);
-                }
+            if !sight.found.is_empty()
+                && let Ruling::Cut(refusal) = self.judge.see(&StreamEvent::Heard(sight.found))
+            {
+                return Err(refusal);
             }
             let kind = match one.kind {
                 HeardKind::KeepAlive => Kind::KeepAlive,
                 HeardKind::Content | HeardKind::Withheld => Kind::Content,
             };
-            released.extend(self.holdback.push(self.event, one.bytes, kind, sight.waits_from));
+            self.waiting += one.bytes.len();
+            for piece in self.holdback.push(self.event, one.bytes, kind, sight.waits_from) {
+                self.waiting -= piece.len();
+                released.push(piece);
+            }
             self.event += 1;
+            if self.waiting > WAITING {
+                tracing::info!(id = self.exchange.case.id, "too much of an answer waits");
+                return Err(unreadable_refusal());
+            }
         }
         if finished {
             if let Ruling::Cut(refusal) = self.judge.see(&StreamEvent::End) {
@@ -277,8 +294,8 @@ impl Following {
     }
 
     /// Sends what may be sent, as fast as the caller reads.
-    async fn release(&mut self, releaser: &Releaser, released: Vec<Bytes>) -> Option<Next> {
-        let piece = match <[Bytes; 1]>::try_from(released) {
+    async fn release(&mut self, releaser: &Releaser, ready: Vec<Bytes>) -> Option<Next> {
+        let piece = match <[Bytes; 1]>::try_from(ready) {
             Ok([one]) => one,
             Err(none) if none.is_empty() => return None,
             Err(several) => Bytes::from(several.concat()),
@@ -287,7 +304,10 @@ impl Following {
         let scope = tokio::select! {
             biased;
             scope = self.exchange.live.killed() => scope,
-            sent = releaser.release(piece) => return sent.is_err().then_some(Next::Gone),
+            sent = tokio::time::timeout(SILENCE, releaser.release(piece)) => {
+                // Who has read nothing for so long is as good as gone.
+                return (!matches!(sent, Ok(Ok(())))).then_some(Next::Gone);
+            }
         };
         match self.judge.see(&StreamEvent::Killed(scope)) {
             Ruling::Cut(refusal) => Some(Next::Cut(refusal)),
@@ -302,7 +322,7 @@ impl Following {
             events: self.events,
             released: self.event,
         };
-        let hint = refusal.hint();
+        let hint = self.exchange.hint(refusal);
         let told = self.exchange.told(refusal, hint.as_deref());
         Some(self.exchange.dialect.cut(&told, &state)).filter(|bytes| !bytes.is_empty())
     }
@@ -311,17 +331,32 @@ impl Following {
     fn refuse(mut self, refusal: Refusal, reply: Reply) {
         self.exchange.tell(&refusal, reply);
         self.ended.outcome.cut = Some(refusal);
+        self.close();
+    }
+
+    /// Ends the exchange, with what observe let pass in its answer.
+    fn close(mut self) {
+        if let Some(observed) = self.judge.observed() {
+            let counted = &self.exchange.gate.metrics.observed;
+            counted.with_label_values(&[observed.rule.name()]).inc();
+            self.ended.outcome.observed = Some(observed.clone());
+        }
         self.exchange.close(self.ended);
     }
 }
 
-/// The head as the caller gets it. The length holds only where every byte is passed as it came.
-fn released(
+/// The head as the caller gets it. The encoding is named where it was not taken off, and the length
+/// holds only where every byte is passed as it came.
+fn with_body(
     mut head: http::response::Parts,
     body: AnswerBody,
+    unpacked: bool,
     keep_length: bool,
 ) -> Response<AnswerBody> {
-    if head.headers.remove(header::CONTENT_ENCODING).is_some() || !keep_length {
+    if unpacked {
+        head.headers.remove(header::CONTENT_ENCODING);
+    }
+    if unpacked || !keep_length {
         head.headers.remove(header::CONTENT_LENGTH);
     }
     head.version = http::Version::default();
@@ -334,7 +369,7 @@ fn is_event_stream(headers: &http::HeaderMap) -> bool {
     })
 }
 
-async fn sleep_for(time: Option<Duration>) {
+pub(crate) async fn sleep_for(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,

@@ -11,6 +11,7 @@ mod failure;
 mod gate;
 mod inspect;
 mod kill;
+mod metrics;
 pub(crate) mod out;
 pub(crate) mod policy;
 mod spend;
@@ -63,6 +64,8 @@ enum Command {
     Budget(budget::BudgetArgs),
     /// Sums up what was spent
     Spend(spend::SpendArgs),
+    /// Prints what a running gate counts, for Prometheus
+    Metrics(metrics::MetricsArgs),
     /// Shows decisions as they happen
     Tail(tail::TailArgs),
     /// Explains one decision: rules, facts, policy, cost, proof
@@ -97,7 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(page) => return ExitCode::from(show(&page, exec)),
     };
     let code = match Cli::from_arg_matches(&matches) {
-        Ok(Cli { command: Command::Exec(args) }) => exec::run(*args),
+        Ok(Cli { command: Command::Exec(args) }) => exec::run(&args),
         Ok(Cli { command: Command::Gate(args) }) => gate::run(&args),
         Ok(Cli { command }) => end(dispatch(&command, &matches)),
         Err(page) => show(&page, exec),
@@ -115,6 +118,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
         Command::Unkill(args) => kill::unkill(args, out),
         Command::Budget(args) => budget::run(args, out),
         Command::Spend(args) => spend::run(args, out),
+        Command::Metrics(args) => metrics::run(args, out),
         Command::Tail(args) => tail::run(args, typed(matches, "newest"), out),
         Command::Inspect(args) => inspect::run(args, out),
         Command::Audit(args) => audit::run(args, out),

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use decide::case::{Case, Endpoint, KillScope};
 use decide::chain::CHAIN;
+use decide::stream::StreamJudge;
 use decide::{Band, Decision, Outcome, Refusal, RequestContext};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wire::Dialect;
 
 use crate::answer;
@@ -47,12 +48,24 @@ pub async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
+    let run = &connection.run;
+    let Ok(room) = Arc::clone(&run.exchanges).try_acquire_owned() else {
+        tracing::warn!(run = run.id, "a run has too many exchanges open; one more is not taken");
+        return Err(Unanswered);
+    };
     let (reply, answer) = oneshot::channel();
-    let tasks = connection.run.tasks.clone();
+    let tasks = run.tasks.clone();
     tasks.spawn(async move {
         let (head, body) = request.into_parts();
-        match Exchange::open(connection, &head) {
-            Ok(exchange) => exchange.conduct(head, body, reply).await,
+        match Exchange::open(connection, &head, room) {
+            // Each step is freed before the next, so that a quiet stream holds no more than it needs.
+            Ok(exchange) => {
+                let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
+                    return;
+                };
+                let Some(carried) = Box::pin(judged.enact()).await else { return };
+                Box::pin(answer::carry(carried)).await;
+            }
             Err(error) => tracing::error!(%error, "no random numbers: the request is dropped"),
         }
     });
@@ -72,10 +85,39 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
+    /// Its decision to forward is on disk, and how it ended is not written yet.
+    open: bool,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Why an exchange waits no longer.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A kill switch was set.
+    Killed(KillScope),
+    /// The caller went away before anything was decided.
+    Gone,
+}
+
+impl Drop for Exchange {
+    /// An exchange that ends without its own word, because its task was ended with the gate or
+    /// failed, is in doubt; one of which nothing was decided keeps nothing.
+    fn drop(&mut self) {
+        self.gate.metrics.live.dec();
+        if self.open {
+            self.doubt();
+        } else {
+            self.settle_nothing();
+        }
+    }
 }
 
 impl Exchange {
-    fn open(connection: Arc<Connection>, head: &Parts) -> std::io::Result<Self> {
+    fn open(
+        connection: Arc<Connection>,
+        head: &Parts,
+        room: OwnedSemaphorePermit,
+    ) -> std::io::Result<Self> {
         let gate = Arc::clone(&connection.gate);
         let run = Arc::clone(&connection.run);
         let received = gate.clock.now();
@@ -96,6 +138,8 @@ impl Exchange {
             case: Case::opened(id, received),
             booked: None,
             used: None,
+            open: false,
+            _room: room,
             live,
             gate,
             run,
@@ -103,81 +147,61 @@ impl Exchange {
         })
     }
 
-    async fn conduct(mut self, head: Parts, mut body: Incoming, mut reply: Reply) {
+    /// Observes and judges. What is refused ends here.
+    async fn judge(mut self, head: Parts, mut body: Incoming, mut reply: Reply) -> Option<Judged> {
         let run = Arc::clone(&self.run);
         let mut judging = CHAIN.open(&run.policy, run.mode);
         self.gather_ingress(&head);
         if !judging.band(Band::Ingress, &self.case) {
-            return self.refuse(judging.decide(), Some(body), reply).await;
+            self.refuse(judging.decide(), Some(body), reply).await;
+            return None;
         }
-        let held = match self.read_body(&head, &mut body).await {
-            Ok(held) => held,
-            Err(scope) => return self.refuse_killed(scope, Some(body), reply).await,
+        let whole = match self.read_body(&head, &mut body, &mut reply).await {
+            Ok(whole) => whole,
+            Err(stop) => {
+                self.stopped(stop, Some(body), reply).await;
+                return None;
+            }
         };
-        let reading = self.dialect.read(&self.endpoint, &head, &held.decoded);
-        if let Err(scope) = self.gather_filtering(&head, &held, &reading).await {
-            return self.refuse_killed(scope, Some(body), reply).await;
+        let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
+        if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
+            self.stopped(stop, Some(body), reply).await;
+            return None;
         }
         if !judging.band(Band::Filtering, &self.case) {
-            return self.refuse(judging.decide(), Some(body), reply).await;
+            self.refuse(judging.decide(), Some(body), reply).await;
+            return None;
         }
-        let scanned = self.gather_content(&head, &held, &reading);
+        let scanned = self.gather_content(&head, &whole, &reading);
         if !judging.band(Band::Content, &self.case) {
-            return self.refuse(judging.decide(), None, reply).await;
+            self.refuse(judging.decide(), None, reply).await;
+            return None;
         }
-        if let Err(scope) = self.gather_engines(&reading, reply.closed()).await {
-            return self.refuse_killed(scope, None, reply).await;
+        if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
+            self.stopped(stop, None, reply).await;
+            return None;
         }
         if judging.band(Band::Engines, &self.case) {
             judging.band(Band::Verdict, &self.case);
         }
         let decision = judging.decide();
         let Outcome::Forward { redact } = decision.outcome else {
-            return self.refuse(decision, None, reply).await;
+            self.refuse(decision, None, reply).await;
+            return None;
         };
-        let outbound = self.amend(&held, &reading, &scanned, redact);
+        let outbound = self.amend(&head, &whole, &reading, &scanned, redact);
         drop(reading);
-        drop(held);
-        self.enact(head, outbound, decision, reply).await;
+        drop(whole);
+        Some(Judged { exchange: self, head, outbound, decision, reply })
     }
 
-    /// Carries out a decision to forward: on disk first, then the last look at the switches, then
-    /// the first byte that leaves.
-    async fn enact(
-        mut self,
-        head: Parts,
-        out: forward::Outbound,
-        decision: Decision,
-        reply: Reply,
-    ) {
-        if let Err(error) = self.record(&decision, Some(&out)).await {
-            self.settle_nothing();
-            return self.answer_unrecorded(&error, reply);
-        }
-        if let Some(scope) = self.live.is_killed() {
-            let refusal = killed(scope);
-            return self.answer_failure(&forward::Failure::NotSent(refusal), reply);
-        }
-        let judge = {
-            let cx = RequestContext {
-                case: &self.case,
-                policy: &self.run.policy,
-                trail: &decision.trail,
-            };
-            decide::stream::StreamJudge::open(&CHAIN, &cx, self.run.mode)
+    /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is
+    /// gone there is nobody to refuse, and nothing was asked of anybody.
+    async fn stopped(mut self, stop: Stop, body: Option<Incoming>, reply: Reply) {
+        let scope = match stop {
+            Stop::Killed(scope) => scope,
+            Stop::Gone => return,
         };
-        if let Some(observed) = &decision.observed {
-            self.run.note_observed(observed);
-            self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
-        }
-        let terms = out.terms;
-        match self.send(head, out).await {
-            Ok(sent) => answer::carry(self, sent, terms, judge, reply).await,
-            Err(failure) => self.answer_failure(&failure, reply),
-        }
-    }
-
-    async fn refuse_killed(mut self, scope: KillScope, body: Option<Incoming>, reply: Reply) {
         self.case.kills = decide::Known::Fact([scope].into());
         let run = Arc::clone(&self.run);
         let decision = CHAIN.judge(&self.case, &run.policy, run.mode);
@@ -202,8 +226,64 @@ impl Exchange {
     }
 }
 
+/// A decision to forward, on its way.
+struct Judged {
+    exchange: Exchange,
+    head: Parts,
+    outbound: forward::Outbound,
+    decision: Decision,
+    reply: Reply,
+}
+
+impl Judged {
+    /// Carries the decision out: on disk first, then the last look at the switches, then the first
+    /// byte that leaves.
+    async fn enact(self) -> Option<answer::Carried> {
+        let Self { mut exchange, head, outbound, decision, mut reply } = self;
+        if let Err(error) = exchange.record(&decision, Some(&outbound)).await {
+            exchange.settle_nothing();
+            exchange.answer_unrecorded(&error, reply);
+            return None;
+        }
+        exchange.open = true;
+        if let Some(scope) = exchange.live.is_killed() {
+            exchange.answer_failure(&forward::Failure::NotSent(killed(scope)), reply);
+            return None;
+        }
+        let judge = exchange.watch(&decision);
+        let terms = outbound.terms;
+        match exchange.send(head, outbound, &mut reply).await {
+            Ok(sent) => Some(answer::Carried { exchange, sent, terms, judge, reply }),
+            Err(failure) => {
+                exchange.answer_failure(&failure, reply);
+                None
+            }
+        }
+    }
+}
+
+impl Exchange {
+    /// Opens the watches on the answer, and counts what observe let pass in the request.
+    fn watch(&self, decision: &Decision) -> StreamJudge {
+        if let Some(observed) = &decision.observed {
+            self.run.note_observed(observed);
+            self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
+        }
+        let cx =
+            RequestContext { case: &self.case, policy: &self.run.policy, trail: &decision.trail };
+        StreamJudge::open(&CHAIN, &cx, self.run.mode)
+    }
+}
+
 pub(crate) fn killed(scope: KillScope) -> Refusal {
     Refusal { rule: decide::RuleId("ingress/kill_switch"), reason: decide::Reason::Killed(scope) }
+}
+
+pub(crate) fn expired() -> Refusal {
+    Refusal {
+        rule: decide::RuleId("ingress/key_lifetime"),
+        reason: decide::Reason::KeyOver(decide::verdict::KeyEnd::Expired),
+    }
 }
 
 fn unsealed() -> Refusal {

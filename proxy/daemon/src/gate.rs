@@ -31,6 +31,8 @@ pub use views::Views;
 
 /// Bytes of request bodies that the gate holds at once, all runs together.
 const BODIES: u64 = 512 << 20;
+/// And of one run, so that it leaves room for the others.
+const RUN_BODIES: u64 = BODIES / 2;
 
 /// What every exchange of this process shares.
 #[derive(Debug)]

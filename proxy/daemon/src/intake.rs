@@ -29,7 +29,7 @@ const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take over its half of the TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 /// The most bytes of a request's head.
-const HEAD_BYTES: usize = 64 << 10;
+const HEAD_BYTES: u16 = u16::MAX;
 /// Streams that one HTTP/2 connection may have open at once.
 const STREAMS: u32 = 128;
 
@@ -55,6 +55,10 @@ pub struct Connection {
 impl Connection {
     /// Whether the request's Host or `:authority` names this connection's destination.
     pub(crate) fn is_meant_by(&self, head: &Parts) -> bool {
+        // Whatever a tunnel is asked to, it is not where this connection goes.
+        if head.method == http::Method::CONNECT {
+            return false;
+        }
         let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
         let authority = head.uri.authority().map(http::uri::Authority::as_str);
         match (authority, host) {
@@ -82,13 +86,18 @@ pub(crate) fn normal(host: &str) -> String {
 /// Accepts redirected connections until the run is over.
 pub(crate) async fn accept(gate: Arc<Gate>, run: Arc<Run>, listener: TcpListener) {
     loop {
+        let accepting = async {
+            // Never closed: the run holds it.
+            let room = Arc::clone(&run.connections).acquire_owned().await.ok();
+            listener.accept().await.map(|accepted| (accepted, room))
+        };
         let accepted = tokio::select! {
             biased;
             () = run.over.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = accepting => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(((stream, peer), room)) => {
                 let (gate, run) = (Arc::clone(&gate), Arc::clone(&run));
                 let tasks = run.tasks.clone();
                 tasks.spawn(async move {
@@ -98,6 +107,7 @@ pub(crate) async fn accept(gate: Arc<Gate>, run: Arc<Run>, listener: TcpListener
                         () = over.cancelled() => {}
                         () = one(gate, run, stream, peer) => {}
                     }
+                    drop(room);
                 });
             }
             // Descriptors are used up: the connection waits in the backlog until some are free.
@@ -142,9 +152,13 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Http, true);
             serve(connection, stream, false).await;
         }
-        Ok(Opening::Http2(_) | Opening::Other(_) | Opening::Silent(_)) => {
+        Ok(Opening::Http2(stream) | Opening::Other(stream)) => {
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
-            opaque::refuse(connection).await;
+            opaque::carry(connection, stream).await;
+        }
+        Ok(Opening::Silent(stream)) => {
+            let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
+            opaque::carry(connection, stream).await;
         }
         Ok(Opening::Closed) => {}
         Err(error) => tracing::info!(%error, host, "a connection's beginning cannot be read"),
@@ -203,7 +217,7 @@ where
             http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEAD_BYTES as u32)
+                .max_header_list_size(HEAD_BYTES.into())
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .await
@@ -211,7 +225,7 @@ where
             http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WITHIN)
-                .max_buf_size(HEAD_BYTES)
+                .max_buf_size(HEAD_BYTES.into())
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .await

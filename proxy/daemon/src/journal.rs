@@ -93,8 +93,7 @@ impl Journal {
 
     /// Whether a refusal is an entry of its own, or only counted with its like.
     pub fn is_single(&self, source: Source, refusal: &Refusal) -> bool {
-        let refused =
-            Refused { source, rule: refusal.rule.0.to_owned(), reason: refusal.reason.to_string() };
+        let refused = Refused { source, rule: refusal.rule.0.to_owned(), reason: kind_of(refusal) };
         let now = self.clock.now().0;
         let mut flood = self.flood.lock().unwrap_or_else(PoisonError::into_inner);
         let due = flood.due(now);
@@ -130,5 +129,35 @@ impl Journal {
             let body = Refusals { agent, rule: refused.rule, reason: refused.reason, count };
             self.ride(Kind::Refusals, who, &body);
         }
+    }
+}
+
+/// The kind of a reason, from a closed list. Its text may hold what the agent wrote (a model, a host),
+/// and would make each refusal of a flood one of a kind.
+fn kind_of(refusal: &Refusal) -> String {
+    match serde_json::to_value(&refusal.reason) {
+        Ok(serde_json::Value::String(kind)) => kind,
+        Ok(serde_json::Value::Object(kinds)) => kinds.keys().next().cloned().unwrap_or_default(),
+        Ok(_) | Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use decide::{Reason, RuleId};
+
+    use super::*;
+
+    #[test]
+    fn what_an_agent_writes_does_not_make_another_kind_of_refusal() {
+        let kind = |reason| kind_of(&Refusal { rule: RuleId("filtering/destination"), reason });
+        for host in ["a.example", "b.example"] {
+            let reason = Reason::DestinationNotAllowed(host.to_owned());
+            assert_eq!(kind(reason), "destination_not_allowed");
+        }
+        let model =
+            |model: &str| Reason::ModelNotAllowed { model: model.to_owned(), allowed: vec![] };
+        assert_eq!(kind(model("a")), kind(model("b")));
+        assert_eq!(kind(Reason::NoKey), "no_key");
     }
 }

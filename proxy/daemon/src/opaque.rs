@@ -1,15 +1,23 @@
 //! Connections whose bytes the gate does not read: name and address are judged, bytes are counted.
+//!
+//! Enforce carries only what the contract names as opaque. Observe carries what it cannot read too,
+//! but for hosts where the gate puts a credential in: nobody could say whose account is used there.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use audit::Kind;
 use decide::case::{
     Address, Case, Endpoint, EndpointClass, Envelope, Findings, Presented, Rate, Reservation,
 };
 use decide::chain::CHAIN;
+use decide::policy::Mode;
 use decide::{Known, Missing, Outcome};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_util::io::InspectReader;
 
 use crate::clock;
 use crate::exchange::settle::{self, Written};
@@ -18,47 +26,55 @@ use crate::kills::{Entry, Guard};
 use crate::record;
 use crate::upstream::resolve::{ResolveError, Resolved};
 
+/// How long an upstream may take to be reached.
+const DIALLED_WITHIN: Duration = Duration::from_secs(10);
+
 /// Carries one connection through: judged, recorded, dialled, copied both ways and counted.
-pub(crate) async fn carry(connection: Arc<Connection>, mut stream: TcpStream) {
+///
+/// Who waits here may be dropped; the connection then ends by itself, and is written down.
+pub(crate) async fn carry<S>(connection: Arc<Connection>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let tasks = connection.run.tasks.clone();
+    // A failure in it has been logged.
+    drop(tasks.spawn(judged(connection, stream)).await);
+}
+
+async fn judged<S>(connection: Arc<Connection>, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let run = &connection.run;
     let Ok((mut case, live)) = opened(&connection) else { return };
     let resolved = resolve(&connection).await;
     case.address = address(resolved.as_ref());
-    let decision = CHAIN.judge(&case, &connection.run.policy, connection.run.mode);
-    let written = Written::of(&connection, &case, &decision).commit().await;
-    let (Ok(()), Outcome::Forward { .. }, Ok(Some(target))) =
-        (written, &decision.outcome, resolved)
-    else {
+    let decision = CHAIN.judge(&case, &run.policy, run.mode);
+    if let Err(error) = Written::of(&connection, &case, &decision).commit().await {
+        tracing::error!(%error, "an unread connection is not recorded, and not carried");
         return;
-    };
+    }
+    if let Some(observed) = &decision.observed {
+        run.note_observed(observed);
+    }
+    let (Outcome::Forward { .. }, Ok(Some(target))) = (&decision.outcome, resolved) else { return };
     let mut outcome = record::Outcome { id: case.id.clone(), ..record::Outcome::default() };
-    let copied = tokio::select! {
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    tokio::select! {
         biased;
-        scope = live.killed() => {
-            outcome.cut = Some(crate::exchange::killed(scope));
-            Ok((0, 0))
-        }
-        copied = copy(&mut stream, &target) => copied,
-    };
-    match copied {
-        Ok((sent, received)) => (outcome.bytes_in, outcome.bytes_out) = (sent, received),
-        Err(error) => {
+        scope = live.killed() => outcome.cut = Some(crate::exchange::killed(scope)),
+        () = run.over.cancelled() => outcome.gone = true,
+        copied = copy(&mut stream, &target, &sent, &received) => if let Err(error) = copied {
             tracing::info!(%error, host = connection.host, "an opaque connection broke");
             outcome.broken = true;
-        }
+        },
     }
-    outcome.run.clone_from(&connection.run.id);
-    outcome.agent.clone_from(&connection.run.agent);
+    outcome.bytes_in = sent.load(Ordering::Relaxed);
+    outcome.bytes_out = received.load(Ordering::Relaxed);
+    outcome.run.clone_from(&run.id);
+    outcome.agent.clone_from(&run.agent);
     outcome.took_us = connection.gate.clock.now().0.saturating_sub(case.received.0);
-    connection.gate.journal.ride(Kind::Outcome, connection.run.who(None), &outcome);
-}
-
-/// Records the refusal of a connection that is neither HTTP nor allowed as opaque.
-pub(crate) async fn refuse(connection: Arc<Connection>) {
-    let Ok((case, _live)) = opened(&connection) else { return };
-    let decision = CHAIN.judge(&case, &connection.run.policy, connection.run.mode);
-    if let Err(error) = Written::of(&connection, &case, &decision).commit().await {
-        tracing::error!(%error, "a refused connection is not recorded");
-    }
+    connection.gate.journal.ride(Kind::Outcome, run.who(None), &outcome);
 }
 
 /// All that is known of a connection of which no byte is read.
@@ -94,10 +110,12 @@ fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
 }
 
 async fn resolve(connection: &Connection) -> Result<Option<Resolved>, ResolveError> {
-    if !connection.run.admits(&connection.host, connection.port) {
+    let Connection { run, host, port, .. } = connection;
+    let observed = run.mode == Mode::Observe && run.credential_for(host).is_none();
+    if !run.admits(host, *port) && !observed {
         return Ok(None);
     }
-    connection.run.resolver.resolve(&connection.host, connection.port).await.map(Some)
+    run.resolver.resolve(host, *port).await.map(Some)
 }
 
 fn address(resolved: Result<&Option<Resolved>, &ResolveError>) -> Known<Address> {
@@ -111,8 +129,22 @@ fn address(resolved: Result<&Option<Resolved>, &ResolveError>) -> Known<Address>
     }
 }
 
-async fn copy(stream: &mut TcpStream, target: &Resolved) -> io::Result<(u64, u64)> {
-    let mut upstream = TcpStream::connect(target.addresses.as_slice()).await?;
+async fn copy<S>(
+    stream: &mut S,
+    target: &Resolved,
+    sent: &AtomicU64,
+    received: &AtomicU64,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let dialled = TcpStream::connect(target.addresses.as_slice());
+    let upstream = tokio::time::timeout(DIALLED_WITHIN, dialled).await??;
     upstream.set_nodelay(true)?;
-    tokio::io::copy_bidirectional(stream, &mut upstream).await
+    let count = |counter: &AtomicU64, bytes: &[u8]| {
+        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    };
+    let mut agent = InspectReader::new(stream, |bytes: &[u8]| count(sent, bytes));
+    let mut upstream = InspectReader::new(upstream, |bytes: &[u8]| count(received, bytes));
+    tokio::io::copy_bidirectional(&mut agent, &mut upstream).await.map(|_| ())
 }

@@ -4,6 +4,8 @@ use http::request::Parts;
 use wire::{Form, Kind, Place};
 use zeroize::Zeroizing;
 
+use crate::vault::inject;
+
 /// One filled place.
 #[derive(Debug)]
 pub(crate) struct Found {
@@ -26,6 +28,16 @@ impl Value {
 impl std::fmt::Debug for Value {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Value(…)")
+    }
+}
+
+/// How the gate puts a real key into a place; `None` where it puts none, so that a virtual key that
+/// stands there would leave as it is.
+pub(crate) fn form(place: &Place) -> Option<inject::Form> {
+    match place.kind {
+        Kind::Header("authorization") => Some(inject::Form::Bearer),
+        Kind::Header("x-api-key") => Some(inject::Form::ApiKey),
+        Kind::Header(_) | Kind::Query(_) => None,
     }
 }
 
@@ -78,15 +90,12 @@ fn percent_decoded(text: &str) -> Zeroizing<String> {
         let escape = (*byte == b'%')
             .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
             .flatten();
-        match escape {
-            Some(decoded) => {
-                out.push(decoded);
-                at += 3;
-            }
-            None => {
-                out.push(if *byte == b'+' { b' ' } else { *byte });
-                at += 1;
-            }
+        if let Some(decoded) = escape {
+            out.push(decoded);
+            at += 3;
+        } else {
+            out.push(if *byte == b'+' { b' ' } else { *byte });
+            at += 1;
         }
     }
     Zeroizing::new(String::from_utf8_lossy(&out).into_owned())
@@ -126,6 +135,14 @@ mod tests {
             ("query key", "secret"),
         ];
         assert_eq!(found(request), expected.map(|(a, b)| (a.to_owned(), b.to_owned())));
+    }
+
+    #[test]
+    fn a_key_is_put_into_the_two_headers_that_are_replaced_and_nowhere_else() {
+        let kinds = wire::dialect(Some(wire::Provider::OpenAi)).places();
+        let replaced: Vec<_> =
+            kinds.iter().filter(|place| form(place).is_some()).map(Place::label).collect();
+        assert_eq!(replaced, ["header authorization", "header x-api-key"]);
     }
 
     #[test]

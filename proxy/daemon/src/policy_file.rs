@@ -149,6 +149,7 @@ pub fn load(path: &Path, now: Timestamp) -> Result<Policy, Vec<PolicyFault>> {
 /// # Errors
 ///
 /// The profile is faulty, which a test of this package excludes.
+#[must_use]
 pub fn add_profile(policy: &Policy, name: &str) -> Option<Result<Policy, Vec<PolicyFault>>> {
     let text = builtin::profile(name)?;
     let file = PolicyFile { name: format!("built in (profile {name})"), text: text.to_owned() };

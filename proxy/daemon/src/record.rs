@@ -149,6 +149,24 @@ pub struct Run {
     pub event: RunEvent,
     /// The command's exit code, at the end.
     pub exit: Option<i32>,
+    /// The user's words that widen what the run may do.
+    #[serde(default)]
+    pub widened: Widened,
+}
+
+/// The user's words that widen what a run may do beyond its contract.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Widened {
+    /// `--connect-to`, as typed.
+    pub connect_to: Vec<String>,
+    /// SHA-256 of each `--upstream-ca` file, hex.
+    pub upstream_ca: Vec<String>,
+    /// `--share-fd`.
+    pub share_fd: Vec<i32>,
+    /// `--write`.
+    pub write: Vec<String>,
+    /// `--keep-env`, by name.
+    pub keep_env: Vec<String>,
 }
 
 /// Whether a run began or ended.

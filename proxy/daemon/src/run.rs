@@ -11,18 +11,29 @@ use decide::policy::{Contract, Mode};
 use decide::{Policy, Refusal};
 use ebpf::Enforcement;
 use http_body_util::Full;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wire::Place;
 
+use crate::exchange::body::ByteBudget;
 use crate::gate::protocol::Summary;
 use crate::listen::dns::Addresses;
 use crate::money::books::Limits;
+use crate::record::Widened;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
 
 /// How many refusals a summary lists.
 const LISTED: usize = 10;
+/// How many kinds of what observe let pass are told apart; what comes beyond is counted together.
+const OBSERVED: usize = 256;
+/// What is counted together.
+const MORE: &str = "others";
+/// Connections that one run may have open; the next ones wait in the listener's backlog.
+pub const CONNECTIONS: usize = 512;
+/// Exchanges that one run may have under way. With the longest heads they hold 128 MiB.
+pub const EXCHANGES: usize = 2048;
 
 /// One run and what it shares among its exchanges.
 #[derive(Debug)]
@@ -37,6 +48,8 @@ pub struct Run {
     pub policy: Arc<Policy>,
     /// Observe or enforce.
     pub mode: Mode,
+    /// The user's words that widen what it may do.
+    pub widened: Widened,
     /// When it began.
     pub started: Timestamp,
     /// Resolves names the way this run was told to.
@@ -61,6 +74,12 @@ pub struct Run {
     pub tasks: TaskTracker,
     /// Set when the run is over.
     pub over: CancellationToken,
+    /// Room for the connections that the run may have open.
+    pub connections: Arc<Semaphore>,
+    /// Room for its exchanges under way, which go on when a connection has forgotten them.
+    pub exchanges: Arc<Semaphore>,
+    /// Room for its request bodies, of the gate's.
+    pub bodies: ByteBudget,
     pub(crate) objects: Mutex<BTreeSet<String>>,
     pub(crate) tally: Mutex<Tally>,
     pub(crate) notices: Mutex<File>,
@@ -75,7 +94,8 @@ pub(crate) struct Tally {
     spent: MicroUsd,
     in_doubt: MicroUsd,
     refused: u64,
-    refusals: Vec<(String, String)>,
+    /// What, the first one's id, and how often.
+    refusals: Vec<(String, String, u64)>,
     observed: BTreeMap<String, u64>,
     warned: bool,
 }
@@ -167,14 +187,22 @@ impl Run {
             return;
         }
         tally.refused += 1;
-        if tally.refusals.len() < LISTED {
-            tally.refusals.push((refusal.to_string(), id.to_owned()));
+        let text = shown(refusal);
+        if let Some((_, _, count)) = tally.refusals.iter_mut().find(|(what, ..)| *what == text) {
+            *count += 1;
+        } else if tally.refusals.len() < LISTED {
+            tally.refusals.push((text, id.to_owned(), 1));
         }
     }
 
     /// Counts what observe let pass.
     pub(crate) fn note_observed(&self, refusal: &Refusal) {
-        *self.tally().observed.entry(refusal.to_string()).or_default() += 1;
+        let mut tally = self.tally();
+        let mut text = shown(refusal);
+        if tally.observed.len() >= OBSERVED && !tally.observed.contains_key(&text) {
+            MORE.clone_into(&mut text);
+        }
+        *tally.observed.entry(text).or_default() += 1;
     }
 
     /// Counts a priced request that was carried out.
@@ -216,7 +244,14 @@ impl Run {
             limit,
             prices_of: prices_of.to_owned(),
             refused: tally.refused,
-            refusals: tally.refusals.clone(),
+            refusals: tally
+                .refusals
+                .iter()
+                .map(|(what, id, count)| match count {
+                    1 => (what.clone(), id.clone()),
+                    more => (format!("{what} ({more} times)"), id.clone()),
+                })
+                .collect(),
             observed: tally.observed.iter().map(|(what, count)| (what.clone(), *count)).collect(),
             entries: None,
         }
@@ -224,5 +259,15 @@ impl Run {
 
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A refusal in the summary: its text may hold what the agent wrote, however long.
+fn shown(refusal: &Refusal) -> String {
+    const LONGEST: usize = 300;
+    let text = refusal.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use launch::Identity;
@@ -121,7 +122,12 @@ pub fn remember(state: &StateFolder, file: &Path, digest: &[u8; 32]) -> Result<(
 fn name(file: &Path) -> Result<String, TrustError> {
     let path = std::path::absolute(file).map_err(failed("name", file))?;
     // Two names that differ in bytes that are no text must not be one.
-    Ok(path.to_str().map_or_else(|| format!("{path:?}"), str::to_owned))
+    Ok(path.to_str().map_or_else(|| escaped(&path), str::to_owned))
+}
+
+/// What is no text by its number, and a backslash by two.
+fn escaped(path: &Path) -> String {
+    path.as_os_str().as_bytes().escape_ascii().to_string()
 }
 
 /// Whether a command that runs as this user could have written the file or put another in its
@@ -263,7 +269,7 @@ mod tests {
             for i in 0..8_u8 {
                 let state = &state;
                 scope.spawn(move || {
-                    remember(state, Path::new(&format!("/f{i}")), &[i; 32]).unwrap()
+                    remember(state, Path::new(&format!("/f{i}")), &[i; 32]).unwrap();
                 });
             }
         });

@@ -22,6 +22,12 @@ pub fn broken(host: &str) -> Refusal {
     upstream_refusal(format!("{host} broke off in the middle of its answer"))
 }
 
+/// What the caller is told of an upstream that says nothing.
+#[must_use]
+pub fn silent(host: &str) -> Refusal {
+    upstream_refusal(format!("{host} did not begin to answer"))
+}
+
 fn upstream_refusal(what: String) -> Refusal {
     Refusal { rule: RuleId("filtering/destination"), reason: Reason::Upstream(what) }
 }

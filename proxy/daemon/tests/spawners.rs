@@ -165,4 +165,5 @@ fn without_a_gate_connect_finds_none() {
     let (_dir, state) = folder(1);
     assert!(client::connect(&state).unwrap().is_none());
     assert!(!state.path().join("environment").exists());
+    assert!(!state.path().join("master.key").exists(), "who only asks makes nothing");
 }

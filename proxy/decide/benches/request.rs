@@ -88,6 +88,7 @@ pub(crate) fn policy() -> Policy {
         secrets: SecretsIn::Redact,
         own_credentials: false,
         provider_tools: vec![],
+        provider_calls: None,
         keys: KeyTerms::default(),
     };
     Policy {

@@ -85,6 +85,9 @@ pub struct Contract {
     pub own_credentials: bool,
     /// Tools that the provider may run (`web_search`).
     pub provider_tools: Vec<Glob>,
+    /// Calls of those tools that one request is reckoned with where it sets no bound itself. `None`
+    /// refuses such a request, because nobody can say what it may cost.
+    pub provider_calls: Option<u64>,
     /// Bounds of the run's virtual keys.
     pub keys: KeyTerms,
 }

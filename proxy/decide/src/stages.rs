@@ -22,6 +22,7 @@ static NOTHING: Contract = Contract {
     secrets: SecretsIn::Deny,
     own_credentials: false,
     provider_tools: Vec::new(),
+    provider_calls: None,
     keys: KeyTerms { lifetime_seconds: None, uses: None },
 };
 

@@ -94,6 +94,7 @@ pub(crate) fn policy() -> Policy {
         secrets: SecretsIn::Deny,
         own_credentials: false,
         provider_tools: ["web_search".into()].into(),
+        provider_calls: None,
         keys: KeyTerms::default(),
     };
     Policy {

@@ -138,7 +138,7 @@ fn run(options: Options) -> Result<Ended, Box<dyn std::error::Error>> {
         let mut fds = registration.listeners.fds();
         fds.push(registration.cgroup);
         send_fds(&ours, b"run", &fds)?;
-        let mut answer = [0; 65536];
+        let mut answer = vec![0; 65536];
         let (length, _) = recv_fds(&ours, &mut answer)?;
         if &answer[..length] != b"ok" {
             return Err(String::from_utf8_lossy(&answer[..length]).into_owned().into());
@@ -167,6 +167,7 @@ fn gate() {
     let log: PathBuf = std::env::args_os().nth(2).unwrap().into();
     let log = Arc::new(Mutex::new(OpenOptions::new().append(true).create(true).open(log).unwrap()));
     let stdin = std::io::stdin();
+    std::thread::spawn(ebpf::prepare);
     let front = UnixStream::from(stdin.as_fd().try_clone_to_owned().unwrap());
     let mut word = [0; 16];
     let (_, mut fds) = recv_fds(&front, &mut word).unwrap();

@@ -112,18 +112,21 @@ impl Body for AnswerBody {
                 bytes.take().filter(|bytes| !bytes.is_empty()).map(|b| Ok(Frame::data(b))),
             ),
             Form::Pieces { pieces, end } => {
-                if let Some(ended) = cut(end) {
+                if let Some(last) = cut(end) {
                     self.0 = Form::Whole(None);
-                    return Poll::Ready(ended);
+                    return Poll::Ready(Some(last));
                 }
                 let piece = std::task::ready!(pieces.poll_recv(cx));
                 match (piece, end.get()) {
-                    (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+                    (Some(piece), None | Some(End::Complete)) => {
+                        Poll::Ready(Some(Ok(Frame::data(piece))))
+                    }
                     (None, Some(End::Complete)) => Poll::Ready(None),
-                    (None, _) => {
-                        let ended = cut(end).unwrap_or(Some(Err(Broken)));
+                    // Cut meanwhile: what was still queued goes with it.
+                    (None | Some(_), _) => {
+                        let last = cut(end).unwrap_or(Err(Broken));
                         self.0 = Form::Whole(None);
-                        Poll::Ready(ended)
+                        Poll::Ready(Some(last))
                     }
                 }
             }
@@ -148,11 +151,11 @@ impl Body for AnswerBody {
 }
 
 /// The last frame of an answer that was cut.
-fn cut(end: &OnceLock<End>) -> Option<Option<Result<Frame<Bytes>, Broken>>> {
+fn cut(end: &OnceLock<End>) -> Option<Result<Frame<Bytes>, Broken>> {
     match end.get()? {
         End::Complete => None,
-        End::Cut(last) => Some(Some(Ok(Frame::data(last.clone())))),
-        End::Broken => Some(Some(Err(Broken))),
+        End::Cut(last) => Some(Ok(Frame::data(last.clone()))),
+        End::Broken => Some(Err(Broken)),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::folder::StateFolder;
 use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask, Summary};
+use crate::gate::socket::Conn;
 use crate::ledger_view::{LedgerView, Said, time};
 use crate::record::RunEvent;
 
@@ -80,29 +81,22 @@ fn raise(args: &RaiseArgs, out: &mut Out) -> Ended {
             .then("tollgate budget show")
     };
     let mut conn = client::connect(&state)?.ok_or_else(none)?;
-    let Answer::Status { runs, .. } = answer(&mut conn, &state, &Ask::Status)? else {
-        return Err(unexpected(&Answer::Failed { what: String::new() }));
-    };
+    let runs = status(&mut conn, &state)?;
     let run = the_run(&runs, &args.run)?;
     let limit = new_limit(run, args)?;
     let ask = Ask::RaiseBudget { run: run.run.clone(), limit, by: who_asks() };
-    match answer(&mut conn, &state, &ask)? {
-        Answer::Raised { entry, from } => {
-            if args.common.json {
-                out.json(&json!({
-                    "run": run.run, "from_micro_usd": from, "to_micro_usd": limit, "entry": entry,
-                }))?;
-            } else {
-                let from = from.map_or_else(|| "no limit".to_owned(), |from| from.to_string());
-                let line = Line::new().paint(Paint::Bold, "raised");
-                let what =
-                    format!(": run {} from {from} to {limit} · entry {}", run.run, grouped(entry));
-                out.line(&line.text(what))?;
-            }
-            Ok(Exit::Done)
-        }
-        answer => Err(unexpected(&answer)),
+    let answer = answer(&mut conn, &state, &ask)?;
+    let Answer::Raised { entry, from } = answer else { return Err(unexpected(&answer)) };
+    if args.common.json {
+        out.json(&json!({
+            "run": run.run, "from_micro_usd": from, "to_micro_usd": limit, "entry": entry,
+        }))?;
+    } else {
+        let from = from.map_or_else(|| "no limit".to_owned(), |from| from.to_string());
+        let what = format!(": run {} from {from} to {limit} · entry {}", run.run, grouped(entry));
+        out.line(&Line::new().paint(Paint::Bold, "raised").text(what))?;
     }
+    Ok(Exit::Done)
 }
 
 /// The one live run whose id begins so.
@@ -270,8 +264,10 @@ fn see(seen: &mut BTreeMap<String, Seen>, today: bool, said: &Said) {
 /// The live runs, if a gate runs. None is started to say that nothing is live.
 fn live(state: &StateFolder) -> Result<Option<Vec<Summary>>, Failure> {
     let Some(mut conn) = client::connect(state)? else { return Ok(None) };
-    match answer(&mut conn, state, &Ask::Status)? {
-        Answer::Status { runs, .. } => Ok(Some(runs)),
-        other => Err(unexpected(&other)),
-    }
+    status(&mut conn, state).map(Some)
+}
+
+fn status(conn: &mut Conn, state: &StateFolder) -> Result<Vec<Summary>, Failure> {
+    let answer = answer(conn, state, &Ask::Status)?;
+    if let Answer::Status { runs, .. } = answer { Ok(runs) } else { Err(unexpected(&answer)) }
 }

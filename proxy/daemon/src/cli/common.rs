@@ -11,7 +11,7 @@ use crate::ledger_view::{LedgerView, ViewError};
 /// Flags that most commands have.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Common {
-    /// The state folder; $XDG_STATE_HOME/tollgate where not given, as root /var/lib/tollgate
+    /// The state folder; `$XDG_STATE_HOME/tollgate` where not given, as root /var/lib/tollgate
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 

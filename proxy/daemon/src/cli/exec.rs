@@ -11,6 +11,7 @@ use std::path::Path;
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
 use launch::{Registration, Spec};
+use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
 use super::exec_args::ExecArgs;
@@ -22,14 +23,15 @@ use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask, Prepared, RealKey, Register, Sealing, Summary};
 use crate::gate::socket::Conn;
 use crate::policy_file::{self, PolicyFile};
+use crate::record::Widened;
 use crate::trust;
 use crate::upstream::connect::read_authorities;
 use crate::upstream::resolve::ConnectTo;
 use crate::vault::known::{self, Sorted};
 
 /// Runs a command behind the gate; the exit code is the command's own, or 125 to 127.
-pub(crate) fn run(args: ExecArgs) -> u8 {
-    match exec(&args) {
+pub(crate) fn run(args: &ExecArgs) -> u8 {
+    match exec(args) {
         Ok(code) => u8::try_from(code).unwrap_or(super::OWN_FAILURE),
         Err(failure) => {
             let mut err = Out::stderr();
@@ -77,7 +79,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         said.say();
         inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
     })
-    .map_err(failure)?;
+    .map_err(|error| failure(&error))?;
     let code = ended.code();
     if let Some(line) = not_started(ended, program) {
         // There is nowhere else to say it.
@@ -104,7 +106,7 @@ fn not_started(ended: launch::Ended, program: &OsStr) -> Option<String> {
 }
 
 /// What went wrong before the command ran, or with the gate while it ran.
-fn failure(error: launch::LaunchError) -> Failure {
+fn failure(error: &launch::LaunchError) -> Failure {
     let mut what = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -136,7 +138,7 @@ fn state(args: &ExecArgs, here: &Path) -> Result<StateFolder, Failure> {
 fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contract, Failure> {
     let now = Clock::system().now();
     let file = match &args.policy {
-        Some(path) => PolicyFile::read(path).map_err(|fault| Failure::usage(fault))?,
+        Some(path) => PolicyFile::read(path).map_err(Failure::usage)?,
         None => PolicyFile::builtin(),
     };
     if let Some(path) = &args.policy {
@@ -148,7 +150,9 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
     };
     let mut policy = file.compile(now).map_err(faults)?;
     let mut shown = file.name.clone();
-    let profile = args.profile.as_deref().or_else(|| builtin::profile(command).map(|_| command));
+    // A contract that somebody wrote is not widened by the name of the command.
+    let known = args.policy.is_none() && builtin::profile(command).is_some();
+    let profile = args.profile.as_deref().or_else(|| known.then_some(command));
     if let Some(name) = profile {
         let missing = || {
             Failure::usage(format!("there is no profile {name}"))
@@ -230,10 +234,20 @@ fn register(
             .iter()
             .map(|account| (account.header.to_owned(), account.value.clone()))
             .collect(),
-        connect_to: args.connect_to.clone(),
+        widened: Widened {
+            connect_to: args.connect_to.clone(),
+            upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
+            share_fd: args.share_fd.clone(),
+            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            keep_env: sorted.kept.clone(),
+        },
         upstream_ca,
         by: who_asks(),
     })
+}
+
+fn digest(text: &str) -> String {
+    trust::hex(&Sha256::digest(text.as_bytes()).into())
 }
 
 /// Hands the run's sockets and contract to the gate and waits until it may start.

@@ -58,7 +58,7 @@ impl Failure {
     }
 
     /// Printing failed. Where the reader has gone, all that it wanted is done.
-    pub(crate) fn print(error: io::Error) -> Self {
+    pub(crate) fn print(error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { exit: Exit::Done, what: Vec::new(), next: None };
         }
@@ -82,12 +82,12 @@ impl Failure {
 
 impl From<FolderError> for Failure {
     fn from(error: FolderError) -> Self {
-        match error {
-            FolderError::Absent(_) => Self::could_not(format!("no state: {error}")).then(
-                "name the state folder with --state DIR, or begin with `tollgate exec -- COMMAND`",
-            ),
-            error => Self::could_not(error),
+        if !matches!(error, FolderError::Absent(_)) {
+            return Self::could_not(error);
         }
+        Self::could_not(format!("no state: {error}")).then(
+            "name the state folder with --state DIR, or begin with `tollgate exec -- COMMAND`",
+        )
     }
 }
 

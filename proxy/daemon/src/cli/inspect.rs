@@ -48,7 +48,7 @@ impl Finds {
             let hit = wanted(entry, &said);
             match said {
                 Said::Decided(decided) if hit => {
-                    finds.decisions.push((entry.clone(), decided, None))
+                    finds.decisions.push((entry.clone(), decided, None));
                 }
                 Said::Outcome(outcome) => {
                     let of =
@@ -126,9 +126,9 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Out) -> Ended {
             for (entry, decided, _) in several.iter().take(LISTED) {
                 let Some(item) = Item::of(entry, &Said::Decided(decided.clone())) else { continue };
                 if args.common.json {
-                    out.json(&item)?
+                    out.json(&item)?;
                 } else {
-                    out.line(&item.line(out.is_terminal()))?
+                    out.line(&item.line(out.is_terminal()))?;
                 }
             }
             if several.len() > LISTED {
@@ -251,7 +251,7 @@ impl Page<'_> {
         }
         let amended = decided.amended;
         if amended.redacted > 0 {
-            field(out, "replaced", counted(u64::from(amended.redacted), "secret", "secrets"))?;
+            field(out, "replaced", counted(amended.redacted, "secret", "secrets"))?;
         }
         if let Some(limit) = amended.output_limit {
             field(out, "amended", format!("output limit set to {} tokens", grouped(limit)))?;

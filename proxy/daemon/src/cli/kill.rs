@@ -86,10 +86,9 @@ pub(crate) fn kill(args: &KillArgs, out: &mut Out) -> Ended {
     }
     let (target, reason) = (args.whom.target(), args.reason.clone());
     let switch = Switch { target: target.clone(), reason, by: who_asks(), dry_run: args.dry_run };
-    match ask(&args.common, &Ask::Kill(switch))? {
-        Answer::Killed(killed) => report(args, &target, &killed, out),
-        answer => Err(unexpected(&answer)),
-    }
+    let answer = ask(&args.common, &Ask::Kill(switch))?;
+    let Answer::Killed(killed) = &answer else { return Err(unexpected(&answer)) };
+    report(args, &target, killed, out)
 }
 
 fn report(args: &KillArgs, target: &Target, killed: &Killed, out: &mut Out) -> Ended {
@@ -142,18 +141,15 @@ fn took(us: u64) -> String {
 pub(crate) fn unkill(args: &UnkillArgs, out: &mut Out) -> Ended {
     let (target, reason) = (args.whom.target(), args.reason.clone());
     let switch = Switch { target: target.clone(), reason, by: who_asks(), dry_run: false };
-    match ask(&args.common, &Ask::Unkill(switch))? {
-        Answer::Unkilled { entry } => {
-            if args.common.json {
-                out.json(&json!({ "target": target, "entry": entry }))?;
-            } else {
-                let line = Line::new().paint(Paint::Bold, "lifted");
-                out.line(&line.text(format!(": {target} · entry {}", grouped(entry))))?;
-            }
-            Ok(Exit::Done)
-        }
-        answer => Err(unexpected(&answer)),
+    let answer = ask(&args.common, &Ask::Unkill(switch))?;
+    let Answer::Unkilled { entry } = answer else { return Err(unexpected(&answer)) };
+    if args.common.json {
+        out.json(&json!({ "target": target, "entry": entry }))?;
+    } else {
+        let line = Line::new().paint(Paint::Bold, "lifted");
+        out.line(&line.text(format!(": {target} · entry {}", grouped(entry))))?;
     }
+    Ok(Exit::Done)
 }
 
 /// Asks the gate of the state folder, started if need be: a switch holds for runs to come too.
@@ -170,10 +166,7 @@ pub(super) fn answer(
     ask: &Ask,
 ) -> Result<Answer, Failure> {
     let answer = client::ask(conn, state, ask)?;
-    match answer {
-        Answer::Failed { what } => Err(Failure::no(what)),
-        answer => Ok(answer),
-    }
+    if let Answer::Failed { what } = answer { Err(Failure::no(what)) } else { Ok(answer) }
 }
 
 /// A gate of another version may answer what this one does not ask for.

@@ -1,7 +1,7 @@
 //! What the commands print: text that cannot steer a terminal, colour only where it is wanted, and
 //! a reader that has gone counts as done.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -72,7 +72,8 @@ impl Line {
         let mut line = String::new();
         for (paint, text) in &self.0 {
             if colour && *paint != Paint::Plain {
-                line.push_str(&format!("\u{1b}[{}m{text}\u{1b}[0m", paint.code()));
+                // Writing to a `String` does not fail.
+                write!(line, "\u{1b}[{}m{text}\u{1b}[0m", paint.code()).unwrap_or_default();
             } else {
                 line.push_str(text);
             }
@@ -87,7 +88,7 @@ pub(crate) fn harmless(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         if c.is_control() || unseen(c) {
-            shown.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
+            write!(shown, "\\u{{{:x}}}", u32::from(c)).unwrap_or_default();
         } else {
             shown.push(c);
         }
@@ -145,12 +146,15 @@ impl Out {
 
     /// Prints a file or page of our own as it is.
     pub(crate) fn raw(&mut self, text: &str) -> Result<(), Failure> {
-        self.to.write_all(text.as_bytes()).and_then(|()| self.to.flush()).map_err(Failure::print)
+        self.to
+            .write_all(text.as_bytes())
+            .and_then(|()| self.to.flush())
+            .map_err(|error| Failure::print(&error))
     }
 
     /// Prints one JSON document on one line.
     pub(crate) fn json(&mut self, item: &impl Serialize) -> Result<(), Failure> {
-        let text = serde_json::to_string(item).map_err(|error| Failure::print(error.into()))?;
+        let text = serde_json::to_string(item).map_err(|error| Failure::print(&error.into()))?;
         self.raw(&format!("{}\n", plain_json(&text)))
     }
 }
@@ -167,7 +171,7 @@ fn plain_json(text: &str) -> String {
     for c in text.chars() {
         if c.is_control() || unseen(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                plain.push_str(&format!("\\u{unit:04x}"));
+                write!(plain, "\\u{unit:04x}").unwrap_or_default();
             }
         } else {
             plain.push(c);

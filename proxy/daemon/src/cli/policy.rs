@@ -88,10 +88,10 @@ fn show(args: &ShowArgs, out: &mut Out) -> Ended {
         return Ok(Exit::Done);
     }
     let file = match &args.file {
-        Some(path) => PolicyFile::read(path).map_err(|fault| invalid(vec![fault]))?,
+        Some(path) => PolicyFile::read(path).map_err(|fault| invalid(&[fault]))?,
         None => PolicyFile::builtin(),
     };
-    let policy = file.compile(Clock::system().now()).map_err(invalid)?;
+    let policy = file.compile(Clock::system().now()).map_err(|faults| invalid(&faults))?;
     if args.json {
         out.json(&json!({ "source": file.name, "sha256": hex(&policy.digest), "policy": policy }))?;
     } else {
@@ -130,7 +130,7 @@ fn check(args: &CheckArgs, out: &mut Out) -> Ended {
             out.json(&json!({ "file": name, "valid": false, "faults": faults }))?;
             Ok(Exit::No)
         }
-        Err(faults) => Err(invalid(faults)),
+        Err(faults) => Err(invalid(&faults)),
     }
 }
 
@@ -142,7 +142,7 @@ fn fault_json(fault: &PolicyFault) -> serde_json::Value {
 }
 
 /// Every fault on a line of its own.
-pub(crate) fn invalid(faults: Vec<PolicyFault>) -> Failure {
+pub(crate) fn invalid(faults: &[PolicyFault]) -> Failure {
     let count = counted(faults.len() as u64, "thing is", "things are");
     let file = faults.first().map(|fault| fault.file.clone()).unwrap_or_default();
     Failure::no(format!("{count} wrong with {file}"))

@@ -149,7 +149,7 @@ impl Item {
                 item.id = Some(outcome.id.clone());
                 item.agent = Some(outcome.agent.clone());
                 item.run = Some(outcome.run.clone());
-                item.what = outcome.model.clone();
+                item.what.clone_from(&outcome.model);
                 Some(item)
             }
             Said::Refusals(refusals) => Some(Self {

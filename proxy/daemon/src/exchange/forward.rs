@@ -2,6 +2,7 @@
 //! credential put in at the last moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{EndpointClass, Reservation, Scheme};
@@ -11,8 +12,9 @@ use http::{Request, header};
 use http_body_util::Full;
 use wire::{Amendment, AnswerTerms, Edit, Reading, Scanned};
 
-use super::Exchange;
 use super::gather::Body;
+use super::{Exchange, Reply};
+use crate::answer;
 use crate::keys;
 use crate::places;
 use crate::record::Amended;
@@ -41,12 +43,19 @@ pub(crate) enum Failure {
     NotSent(Refusal),
     /// It may have left.
     Sent(Refusal),
+    /// It may have left, and nobody waits for the answer any more.
+    Gone,
 }
+
+/// How long a provider may take over the head of an answer. An answer that is not streamed has none
+/// until the model is done, and the longest that are documented take half an hour.
+const HEAD_WITHIN: Duration = Duration::from_mins(45);
 
 impl Exchange {
     /// The bytes that leave: those that came, but for what the decision changes.
     pub(crate) fn amend(
         &self,
+        head: &Parts,
         body: &Body,
         reading: &Reading<'_>,
         scanned: &Scanned,
@@ -73,7 +82,10 @@ impl Exchange {
         Outbound {
             body,
             decoded,
-            terms: AnswerTerms { head_only: false, usage_added: include_usage },
+            terms: AnswerTerms {
+                head_only: head.method == http::Method::HEAD,
+                usage_added: include_usage,
+            },
             amended: Amended { include_usage, output_limit, redacted: redacted as u64 },
         }
     }
@@ -83,12 +95,13 @@ impl Exchange {
         &mut self,
         head: Parts,
         out: Outbound,
+        reply: &mut Reply,
     ) -> Result<Sent<Full<Bytes>>, Failure> {
         let connection = Arc::clone(&self.connection);
         let Some(target) = connection.resolved.load_full() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
-        let request = self.outbound(head, out).map_err(Failure::NotSent)?;
+        let request = self.outbound(&head, out).map_err(Failure::NotSent)?;
         let key = PoolKey {
             tenant: Arc::clone(&self.run.tenant),
             credential: self.key().map(|key| key.credential.as_str().into()),
@@ -100,14 +113,19 @@ impl Exchange {
         tokio::select! {
             biased;
             scope = self.live.killed() => Err(Failure::Sent(super::killed(scope))),
-            sent = sending => sent.map_err(|error| failure(&error)),
+            () = answer::sleep_for(self.expires_in()) => Err(Failure::Sent(super::expired())),
+            () = reply.closed() => Err(Failure::Gone),
+            sent = tokio::time::timeout(HEAD_WITHIN, sending) => match sent {
+                Ok(sent) => sent.map_err(|error| failure(&error)),
+                Err(_elapsed) => Err(Failure::Sent(upstream::silent(&connection.host))),
+            },
         }
     }
 
     /// The request as it leaves: its own headers but for those of the connection, its own path, and
     /// the real key where the virtual one stood.
-    fn outbound(&self, head: Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
-        let Parts { method, uri, headers, .. } = &head;
+    fn outbound(&self, head: &Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
+        let Parts { method, uri, headers, .. } = head;
         let mut leaving = headers.clone();
         headers::outbound(&mut leaving, Coding::Identity);
         leaving.remove(header::CONTENT_LENGTH);
@@ -115,13 +133,17 @@ impl Exchange {
             leaving.remove(header::CONTENT_ENCODING);
         }
         if let Some(key) = self.key() {
+            // The chain has refused it already; a key has no business here otherwise.
+            if self.run.credential_for(&self.connection.host).as_ref() != Some(&key.credential) {
+                return Err(super::unsealed());
+            }
             let unusable = |error: &dyn std::error::Error| {
                 tracing::error!(%error, credential = key.credential, "a credential cannot be put in");
                 super::unsealed()
             };
             let secret =
                 self.gate.vault.reveal(&key.credential).map_err(|error| unusable(&error))?;
-            for form in forms(&head, self.dialect.places()) {
+            for form in forms(head, self.dialect.places()) {
                 inject::inject(&mut leaving, form, &secret).map_err(|error| unusable(&error))?;
             }
         }
@@ -138,11 +160,7 @@ fn forms(head: &Parts, places: &'static [wire::Place]) -> Vec<Form> {
     places::standing(head, places)
         .iter()
         .filter(|found| keys::is_virtual(found.value.as_str()))
-        .filter_map(|found| match found.place.kind {
-            wire::Kind::Header("authorization") => Some(Form::Bearer),
-            wire::Kind::Header("x-api-key") => Some(Form::ApiKey),
-            wire::Kind::Header(_) | wire::Kind::Query(_) => None,
-        })
+        .filter_map(|found| places::form(&found.place))
         .collect()
 }
 

@@ -1,14 +1,16 @@
 //! Fills the facts of each band into the case, just before that band is judged.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, KillScope,
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings,
     Reservation, Standing,
 };
+use decide::policy::Mode;
 use decide::scan::SecretClass;
 use decide::{Known, Missing};
 use http::request::Parts;
@@ -16,7 +18,7 @@ use hyper::body::Incoming;
 use wire::{Reading, Role, Scanned};
 
 use super::body::{self, Held, Unread};
-use super::{Exchange, settle};
+use super::{Exchange, Reply, Stop, settle};
 use crate::keys;
 use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
@@ -41,11 +43,11 @@ impl Exchange {
         let caller = self.run.caller();
         let connection = Arc::clone(&self.connection);
         self.case.destination = Known::Fact(connection.fact(connection.is_meant_by(head)));
-        let standing = places::standing(head, self.dialect.places());
-        let values: Vec<&str> = standing.iter().map(|found| found.value.as_str()).collect();
+        let found = places::standing(head, self.dialect.places());
+        let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
         let presented = self.gate.keys.present(&values, &caller, self.case.received);
         self.case.credentials = Known::Fact(
-            standing
+            found
                 .iter()
                 .map(|found| CredentialStanding {
                     place: found.place.label(),
@@ -66,7 +68,12 @@ impl Exchange {
     fn what_stands(&self, found: &places::Found) -> Standing {
         let value = found.value.as_str();
         if keys::is_virtual(value) {
-            return Standing::VirtualKey;
+            // Where nothing replaces it, it would leave as it is.
+            return if places::form(&found.place).is_some() {
+                Standing::VirtualKey
+            } else {
+                Standing::Foreign
+            };
         }
         if found.place.role == Role::Account && self.run.sets_account(&found.place, value) {
             return Standing::SetByGate;
@@ -81,24 +88,30 @@ impl Exchange {
         &self,
         head: &Parts,
         incoming: &mut Incoming,
-    ) -> Result<Body, KillScope> {
+        reply: &mut Reply,
+    ) -> Result<Body, Stop> {
         let limit = self.body_limit();
-        let held = self.unless_killed(body::collect(incoming, limit, &self.gate.bodies)).await?;
-        Ok(match held {
-            Ok(held) => {
-                let sent = held.bytes.clone();
+        let budgets = [&self.run.bodies, &self.gate.bodies];
+        let read = self.unless_stopped(reply, body::collect(incoming, limit, budgets)).await?;
+        Ok(match read {
+            Ok(whole) => {
+                let sent = whole.bytes.clone();
                 let (decoded, fault) = decoded(head, &sent, limit);
                 Body {
                     sent,
                     decoded,
                     faults: Vec::from_iter(fault),
                     missing: None,
-                    _held: Some(held),
+                    _held: Some(whole),
                 }
+            }
+            // What is not at hand whole cannot be sent. Observe lets a fault pass, and nothing missing.
+            Err(Unread::TooLarge) if self.run.mode == Mode::Observe => {
+                Body::unread(None, Some(Missing::Malformed))
             }
             Err(Unread::TooLarge) => Body::unread(Some(EnvelopeFault::Oversize(limit)), None),
             Err(Unread::NoRoom) => Body::unread(None, Some(Missing::Unreachable)),
-            Err(Unread::Broken) => Body::unread(None, Some(Missing::Malformed)),
+            Err(Unread::Broken | Unread::Slow) => Body::unread(None, Some(Missing::Malformed)),
         })
     }
 
@@ -115,7 +128,8 @@ impl Exchange {
         head: &Parts,
         body: &Body,
         reading: &Reading<'_>,
-    ) -> Result<(), KillScope> {
+        reply: &mut Reply,
+    ) -> Result<(), Stop> {
         let mut faults = wire::envelope::head(head, self.connection.provider);
         if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
             faults.push(EnvelopeFault::PathForm);
@@ -136,20 +150,20 @@ impl Exchange {
         let limit = self.run.contract().and_then(|contract| contract.rate);
         let (rate, _entered) = self.gate.rates.enter(&self.run.agent, limit, self.case.received);
         self.case.rate = Known::Fact(rate);
-        self.case.address = self.address().await?;
+        self.case.address = self.address(reply).await?;
         Ok(())
     }
 
     /// Resolves the destination's name, once the contract admits the name as text.
-    async fn address(&self) -> Result<Known<Address>, KillScope> {
+    async fn address(&self, reply: &mut Reply) -> Result<Known<Address>, Stop> {
         let connection = &self.connection;
         let admitted = self.run.admits(&connection.host, connection.port);
-        let looks_up = admitted || self.run.mode == decide::policy::Mode::Observe;
+        let looks_up = admitted || self.run.mode == Mode::Observe;
         if !looks_up || !connection.agrees {
             return Ok(Known::Fact(Address::NotLookedUp));
         }
         let resolving = self.run.resolver.resolve(&connection.host, connection.port);
-        Ok(match self.unless_killed(resolving).await? {
+        Ok(match self.unless_stopped(reply, resolving).await? {
             Ok(resolved) => {
                 let fact = settle::address(&resolved);
                 connection.resolved.store(Some(Arc::new(resolved)));
@@ -182,13 +196,12 @@ impl Exchange {
         scanned
     }
 
-    /// Sets the worst case aside, waiting for other open reservations where that can help. A caller
-    /// that goes away meanwhile gives up its place: no money is set aside for an answer nobody reads.
+    /// Sets the worst case aside, waiting for other open reservations where that can help.
     pub(crate) async fn gather_engines(
         &mut self,
         reading: &Reading<'_>,
-        gone: impl Future<Output = ()>,
-    ) -> Result<(), KillScope> {
+        reply: &mut Reply,
+    ) -> Result<(), Stop> {
         if self.endpoint.class != EndpointClass::Priced {
             self.case.budget = Known::Fact(Reservation::NotNeeded);
             return Ok(());
@@ -197,7 +210,12 @@ impl Exchange {
             self.case.budget = Known::Missing(Missing::Malformed);
             return Ok(());
         };
-        let worst = match self.worst_case(ask, reading) {
+        let mut ask = Cow::Borrowed(ask);
+        let written = self.output_limit_of_contract(&ask);
+        if written.is_some() {
+            ask.to_mut().output_limit = written;
+        }
+        let worst = match self.worst_case(&ask, reading) {
             Ok(worst) => worst,
             Err(refused) => {
                 self.case.budget = Known::Fact(refused);
@@ -206,27 +224,29 @@ impl Exchange {
         };
         let asked = money::books::Reserve {
             id: self.case.id.clone(),
-            payer: self.payer(ask),
+            payer: self.payer(&ask),
             limits: self.run.limits(),
             worst,
         };
         let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
-        let waiting = async {
-            tokio::select! {
-                biased;
-                answer = reserving => Some(answer),
-                () = gone => None,
-            }
-        };
-        let Some(answer) = self.unless_killed(waiting).await? else {
-            self.case.budget = Known::Missing(Missing::NotGathered);
-            return Ok(());
-        };
-        self.case.budget = answer.fact().map_or(Known::Missing(Missing::Unreachable), Known::Fact);
-        if let money::Answer::Granted(booked) = answer {
-            self.booked = Some(booked);
+        let mut answer = self.unless_stopped(reply, reserving).await?;
+        if let money::Answer::Granted(booked) = &mut answer {
+            booked.output_limit = booked.output_limit.or(written);
+            self.booked = Some(booked.clone());
         }
+        self.case.budget = answer.fact().map_or(Known::Missing(Missing::Unreachable), Known::Fact);
         Ok(())
+    }
+
+    /// The output limit that enforce writes into a request that sets none: the contract's, or the
+    /// model's own where that is less.
+    fn output_limit_of_contract(&self, ask: &Ask) -> Option<u64> {
+        if ask.output_limit.is_some() || self.run.mode == Mode::Observe {
+            return None;
+        }
+        let limit = self.run.contract()?.max_tokens?;
+        let most = self.price().and_then(|price| price.max_output);
+        Some(most.map_or(limit, |most| limit.min(most)))
     }
 
     fn worst_case(&self, ask: &Ask, reading: &Reading<'_>) -> Result<WorstCase, Reservation> {
@@ -235,11 +255,12 @@ impl Exchange {
         let facts = reading.document.as_ref().map(wire::price_facts).unwrap_or_default();
         let fields: Vec<(&str, &str)> =
             facts.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let ceiling = self.run.contract().and_then(|contract| contract.provider_calls);
         let weighed = money::Weighed {
             ask,
             counted: None,
             beyond_bytes: facts.beyond_bytes,
-            tool_calls: facts.tool_calls,
+            tool_calls: facts.tool_calls.or(ceiling),
             price_fields: &fields,
             least_output: self.dialect.min_output_limit(),
         };
@@ -257,11 +278,16 @@ impl Exchange {
         }
     }
 
-    /// Waits for `work`, or for a kill switch.
-    async fn unless_killed<T>(&self, work: impl Future<Output = T>) -> Result<T, KillScope> {
+    /// Waits for `work`, for a kill switch, or until nobody waits for the answer any more.
+    async fn unless_stopped<T>(
+        &self,
+        reply: &mut Reply,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
         tokio::select! {
             biased;
-            scope = self.live.killed() => Err(scope),
+            scope = self.live.killed() => Err(Stop::Killed(scope)),
+            () = reply.closed() => Err(Stop::Gone),
             done = work => Ok(done),
         }
     }

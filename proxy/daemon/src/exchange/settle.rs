@@ -1,8 +1,8 @@
 //! What is written down and paid at the end of an exchange, and what its caller is told.
 
 use audit::{Kind, Source};
-use decide::case::{Address, Case, MicroUsd, Presented, Timestamp};
-use decide::{Decision, Known, Missing, Refusal, RuleId};
+use decide::case::{Address, BudgetScope, Case, MicroUsd, Presented, Timestamp};
+use decide::{Decision, Known, Missing, Reason, Refusal, RuleId};
 use http::Response;
 use wire::{Heard, Told};
 
@@ -64,9 +64,20 @@ impl Exchange {
         Told { refusal, decision: &self.case.id, hint, trace: Some(&self.trace) }
     }
 
+    /// What can be done about a refusal, in a command that can be typed as it stands.
+    pub(crate) fn hint(&self, refusal: &Refusal) -> Option<String> {
+        let hint = refusal.hint()?;
+        Some(match &refusal.reason {
+            Reason::OverBudget { scope: BudgetScope::Run, .. } => {
+                hint.replace("--run ID", &format!("--run {}", self.run.id))
+            }
+            _ => hint,
+        })
+    }
+
     /// Tells the caller, who may be gone.
     pub(crate) fn tell(&self, refusal: &Refusal, reply: Reply) {
-        let hint = refusal.hint();
+        let hint = self.hint(refusal);
         let response = self.dialect.refuse(&self.told(refusal, hint.as_deref()));
         drop(reply.send(whole(response)));
     }
@@ -83,13 +94,42 @@ impl Exchange {
     /// Carried out, and nothing came back.
     pub(super) fn answer_failure(self, failure: &Failure, reply: Reply) {
         let (refusal, sent) = match failure {
-            Failure::NotSent(refusal) => (refusal, false),
-            Failure::Sent(refusal) => (refusal, true),
+            Failure::NotSent(refusal) => (Some(refusal), false),
+            Failure::Sent(refusal) => (Some(refusal), true),
+            Failure::Gone => (None, true),
         };
-        self.tell(refusal, reply);
         let mut ended = Ended { sent, ..Ended::default() };
-        ended.outcome.cut = Some(refusal.clone());
+        ended.outcome.gone = refusal.is_none();
+        if let Some(refusal) = refusal {
+            self.tell(refusal, reply);
+        }
+        ended.outcome.cut = refusal.cloned();
         self.close(ended);
+    }
+
+    /// The exchange ends where it stands: something may have been sent, and nothing is known of it.
+    pub(super) fn doubt(&mut self) {
+        self.open = false;
+        let how = Settlement::InDoubt { estimate: MicroUsd(0), tokens: 0 };
+        let now = self.gate.clock.now();
+        let settled =
+            self.booked.take().and_then(|_| self.gate.books.settle(&self.case.id, how, now));
+        if let Some(settled) = &settled {
+            self.count_money(settled, None);
+        }
+        let outcome = Outcome {
+            id: self.case.id.clone(),
+            run: self.run.id.clone(),
+            agent: self.run.agent.clone(),
+            key: self.key().map(|key| key.id.clone()),
+            model: self.model().map(str::to_owned),
+            in_doubt: settled.as_ref().map(|settled| settled.in_doubt),
+            settled,
+            broken: true,
+            took_us: now.0.saturating_sub(self.case.received.0),
+            ..Outcome::default()
+        };
+        self.gate.journal.ride(Kind::Outcome, self.run.who(outcome.key.as_deref()), &outcome);
     }
 
     /// Time left until the virtual key expires.
@@ -100,6 +140,7 @@ impl Exchange {
 
     /// Settles and writes down how it ended.
     pub(crate) fn close(mut self, ended: Ended) {
+        self.open = false;
         let now = self.gate.clock.now();
         let how = self.settlement(&ended);
         let Ended { mut outcome, usage, first_byte, .. } = ended;

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::protocol::{Answer, Ask};
-use super::socket::{Conn, KeyError, Place, ProofError, StateKey, load_or_make_master_key};
+use super::socket::{
+    Conn, KeyError, Place, ProofError, StateKey, load_master_key, load_or_make_master_key,
+};
 use super::start::{BUSY, FAILED, READY};
 use crate::folder::{FolderError, StateFolder};
 
@@ -100,9 +102,12 @@ pub enum ClientError {
 ///
 /// What listens there is not this state folder's gate, or does not answer.
 pub fn connect(state: &StateFolder) -> Result<Option<Conn>, ClientError> {
-    let place = Place::of(state)?;
-    let key = load_or_make_master_key(state)?;
-    meet(&place, &key, state)
+    let key = match load_master_key(state) {
+        // Every gate has made one, so there is none.
+        Err(KeyError::Absent(_)) => return Ok(None),
+        key => key?,
+    };
+    meet(&Place::of(state)?, &key, state)
 }
 
 /// Connects to the gate of `state`, started now if none runs.

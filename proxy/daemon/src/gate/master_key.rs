@@ -115,7 +115,7 @@ fn none(state: &StateFolder) -> KeyError {
     let there = |name: &&'static str| {
         rustix::fs::statat(state.fd(), *name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     };
-    match ["ledger", "vault", "checkpoint"].into_iter().find(|name| there(&name)) {
+    match ["ledger", "vault", "checkpoint"].into_iter().find(there) {
         Some(found) => KeyError::Lost { folder, found },
         None => KeyError::Absent(folder),
     }

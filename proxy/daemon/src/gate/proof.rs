@@ -57,12 +57,12 @@ pub enum ProofError {
 
 impl From<io::Error> for ProofError {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::BrokenPipe => Self::Ended,
-            _ => Self::Io(error),
-        }
+        const GONE: [io::ErrorKind; 3] = [
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::ConnectionReset,
+            io::ErrorKind::BrokenPipe,
+        ];
+        if GONE.contains(&error.kind()) { Self::Ended } else { Self::Io(error) }
     }
 }
 

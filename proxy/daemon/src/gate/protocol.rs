@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::kills;
+use crate::record::Widened;
 
 /// The most bytes of one frame: a policy and an environment fit many times over.
 const MAX_FRAME: usize = 16 << 20;
@@ -60,6 +61,8 @@ pub enum Ask {
     },
     /// Which runs are live, and how they stand.
     Status,
+    /// What the gate counts.
+    Metrics,
 }
 
 /// A kill switch, as an operator names it.
@@ -123,10 +126,10 @@ pub struct Register {
     pub keys: Vec<RealKey>,
     /// Account values of the environment that the gate sets, by header.
     pub accounts: Vec<(String, String)>,
-    /// `--connect-to`, as typed.
-    pub connect_to: Vec<String>,
     /// `--upstream-ca`, PEM.
     pub upstream_ca: Vec<String>,
+    /// The user's words that widen what the run may do, for the record.
+    pub widened: Widened,
     /// Who runs it.
     pub by: String,
 }
@@ -213,6 +216,11 @@ pub enum Answer {
         runs: Vec<Summary>,
         /// Process id of the gate.
         pid: u32,
+    },
+    /// What the gate counts, as Prometheus reads it.
+    Metrics {
+        /// The text.
+        text: String,
     },
     /// It could not be done.
     Failed {

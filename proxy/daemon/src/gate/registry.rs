@@ -14,19 +14,21 @@ use decide::policy::Mode;
 use ebpf::Enforcement;
 use launch::Listeners;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::Gate;
 use super::protocol::{Prepared, Register, Sealing, Summary};
 use super::socket::Conn;
+use super::{Gate, RUN_BODIES};
 use crate::clock;
+use crate::exchange::body::ByteBudget;
 use crate::intake;
 use crate::keys::{KeyEvent, Wanted};
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
 use crate::record::{self, RunEvent};
-use crate::run::{Run, Tally};
+use crate::run::{CONNECTIONS, EXCHANGES, Run, Tally};
 use crate::upstream::connect::{Connector, read_authorities};
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{ConnectTo, Resolver};
@@ -93,6 +95,7 @@ fn run(
     stderr: OwnedFd,
 ) -> anyhow::Result<Run> {
     let overrides = register
+        .widened
         .connect_to
         .iter()
         .map(|text| text.parse::<ConnectTo>())
@@ -114,6 +117,7 @@ fn run(
         command: register.command.clone(),
         policy: Arc::new(register.policy.clone()),
         started,
+        widened: register.widened.clone(),
         resolver: Resolver::system(overrides).context("the system's resolver configuration")?,
         pool: Pool::new(connector(&register.upstream_ca)?),
         tenant: register.agent.as_str().into(),
@@ -123,6 +127,9 @@ fn run(
         names: Addresses::default(),
         tasks: TaskTracker::new(),
         over: CancellationToken::new(),
+        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        exchanges: Arc::new(Semaphore::new(EXCHANGES)),
+        bodies: ByteBudget::of(RUN_BODIES),
         first_entry: gate.journal.ledger().status().entries,
         objects: Mutex::default(),
         tally: Mutex::new(Tally::default()),
@@ -257,6 +264,7 @@ fn run_event(run: &Run, by: &str, event: RunEvent, exit: Option<i32>) -> record:
         by: by.to_owned(),
         event,
         exit,
+        widened: run.widened.clone(),
     }
 }
 

@@ -103,8 +103,12 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
             },
             Ask::Kill(switch) => kill(gate, switch, traffic),
             Ask::Unkill(switch) => unkill(gate, switch, traffic),
-            Ask::RaiseBudget { run, limit, by } => raise(gate, run, limit, by, traffic),
+            Ask::RaiseBudget { run, limit, by } => raise(gate, &run, limit, by, traffic),
             Ask::Status => status(gate),
+            Ask::Metrics => match gate.metrics.render() {
+                Ok(text) => Answer::Metrics { text },
+                Err(error) => failed(&format!("the metrics cannot be written: {error}")),
+            },
         };
         if let Err(error) = conn.send(&answer) {
             tracing::warn!(%error, "a client of the gate's socket did not wait for its answer");
@@ -163,18 +167,18 @@ fn unkill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
     }
 }
 
-fn raise(gate: &Arc<Gate>, run: String, limit: MicroUsd, by: String, traffic: &Handle) -> Answer {
+fn raise(gate: &Arc<Gate>, run: &str, limit: MicroUsd, by: String, traffic: &Handle) -> Answer {
     let live =
-        gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(&run).cloned();
+        gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(run).cloned();
     let Some(live) = live else {
         return failed(&format!("no run {run} is live at this gate"));
     };
     let contract = live.contract().and_then(|contract| contract.budgets.run);
-    let from = gate.books.run_limit(&run, contract);
-    let body = BudgetSet { run: run.clone(), limit, by };
+    let from = gate.books.run_limit(run, contract);
+    let body = BudgetSet { run: run.to_owned(), limit, by };
     match traffic.block_on(gate.journal.commit(Kind::Budget, live.who(None), &body)) {
         Ok(receipt) => {
-            gate.books.raise(&run, limit, gate.clock.now());
+            gate.books.raise(run, limit, gate.clock.now());
             Answer::Raised { entry: receipt.seq, from }
         }
         Err(error) => failed(&format!("the limit stays: {error}")),

@@ -76,12 +76,12 @@ impl Place {
 
     /// Connects, if anything listens there. Nothing is proved yet.
     pub(crate) fn connect(&self) -> io::Result<Option<UnixStream>> {
+        const NOBODY: [io::ErrorKind; 2] =
+            [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
         match UnixStream::connect(self.path(&self.name)) {
             Ok(stream) => Ok(Some(stream)),
-            Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Ok(None),
-                _ => Err(error),
-            },
+            Err(error) if NOBODY.contains(&error.kind()) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 }

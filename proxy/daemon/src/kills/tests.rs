@@ -7,7 +7,7 @@ fn kills() -> Arc<Kills> {
 }
 
 fn entry(agent: &str, key: Option<&str>) -> Entry {
-    let reset = tokio_util::sync::CancellationToken::new();
+    let reset = CancellationToken::new();
     Entry {
         exchange: format!("{agent}'s"),
         agent: agent.to_owned(),

@@ -1,6 +1,6 @@
 //! Where in a file each key stands.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
@@ -88,7 +88,7 @@ impl Node {
             }
             Self::List(items) => {
                 for (i, item) in items.iter().enumerate() {
-                    path.push_str(&format!("[{i}]"));
+                    write!(path, "[{i}]").unwrap_or_default();
                     see(path, item.referenced);
                     item.value.walk(path, see);
                     path.truncate(above);

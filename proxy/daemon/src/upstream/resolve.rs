@@ -130,6 +130,9 @@ impl Resolver {
 
     /// Whether `host` has an address, for the DNS responder.
     pub async fn exists(&self, host: &str) -> Exists {
+        if self.overrides.iter().any(|rule| rule.names(host)) {
+            return Exists::Yes;
+        }
         match self.resolve(host, 0).await {
             Ok(_) => Exists::Yes,
             Err(ResolveError::NoSuchName(_)) => Exists::No,

@@ -147,6 +147,7 @@ fn run(event: RunEvent, exit: Option<i32>) -> Run {
         mode: Mode::Enforce,
         by: "uid 0".into(),
         event,
+        widened: tollgate::record::Widened::default(),
         exit,
     }
 }
@@ -155,7 +156,7 @@ fn rule(name: &str) -> RuleId {
     CHAIN.stages().map(|stage| stage.rule().id).find(|rule| rule.name() == name).unwrap()
 }
 
-fn decided(id: &str, trace: &str, model: &str, conclusion: Conclusion) -> Decided {
+fn case(id: &str, model: &str) -> Case {
     let mut case = Case::opened(id.into(), Timestamp(1));
     case.destination = Known::Fact(Destination {
         host: "api.openai.com".into(),
@@ -188,6 +189,11 @@ fn decided(id: &str, trace: &str, model: &str, conclusion: Conclusion) -> Decide
     }));
     case.budget =
         Known::Fact(Reservation::Granted { worst: MicroUsd(900_000), output_limit: None });
+    case
+}
+
+fn decided(id: &str, trace: &str, model: &str, conclusion: Conclusion) -> Decided {
+    let case = case(id, model);
     let mut trail = Vec::new();
     for stage in CHAIN.stages() {
         let rule = stage.rule().id;

@@ -46,12 +46,17 @@ pub fn markdown() -> String {
 const NOT_CAUGHT: &str = "
 ## What is not caught
 
-Text is read as it stands, and tool-call arguments also after decoding their JSON escapes. Not decoded, so not found in:
+Text is read with its JSON escapes decoded, and JSON inside a text with its own decoded too; path, query and headers of a
+request also with their percent escapes decoded. Nothing else is decoded, so nothing is found in:
 
-- base64, hex, percent, HTML-entity or any other encoding of a secret, encryption and compression inside a text;
+- base64, hex, HTML-entity or any other encoding of a secret, percent escapes in a body, encryption and compression
+  inside a text;
+- a text of more than 4 KiB that is base64 and nothing else (also as a `data:` URL): it is taken for media and not scanned,
+  because in so much of it a pattern is met by chance;
+- fields of an answer that the provider documents as opaque: signatures, encrypted reasoning, embeddings, padding;
 - a secret with other characters in it: spaces, line breaks, zero-width characters, look-alike letters of other alphabets;
 - a secret that is split over two fields, two choices, or two kinds of text (text, arguments, thinking);
-- a third level of JSON escapes; images, audio and files;
+- a third level of JSON escapes; images, audio and files; an answer of a type that is neither text nor JSON;
 - passwords and tokens without an issuer's prefix (an AWS secret access key beside its id, a database password);
 - a JSON Web Token whose header is longer than 233 characters, or that is encrypted (its second part is not JSON).
 ";

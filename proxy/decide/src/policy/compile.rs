@@ -77,6 +77,7 @@ pub fn with_profile(policy: &Policy, profile: &raw::Profile) -> Result<Policy, V
         contract.destinations.extend(destinations.iter().cloned());
         contract.quiet.extend(quiet.iter().cloned());
         contract.provider_tools.extend(tools.iter().cloned());
+        contract.provider_calls = contract.provider_calls.or(profile.provider_calls);
     }))
 }
 
@@ -146,6 +147,7 @@ fn contract(path: &str, agent: &raw::Agent, bundle: &raw::Bundle, faults: &mut F
         secrets: agent.data.credentials.unwrap_or(SecretsIn::Deny),
         own_credentials: agent.own_credentials == Some(raw::Allow::Allow),
         provider_tools: globs(&agent.provider_tools),
+        provider_calls: agent.provider_calls,
         keys: KeyTerms {
             lifetime_seconds: faults.read(
                 format!("{path}.keys.lifetime"),

@@ -70,6 +70,8 @@ pub struct Agent {
     pub own_credentials: Option<Allow>,
     /// Tools that the provider may run.
     pub provider_tools: Vec<String>,
+    /// Calls of those tools that one request is reckoned with where it sets no bound itself.
+    pub provider_calls: Option<u64>,
     /// Bounds of the output.
     pub output: Output,
     /// Requests a window.
@@ -213,6 +215,8 @@ pub struct Profile {
     pub quiet: Vec<String>,
     /// Tools that the provider may run.
     pub provider_tools: Vec<String>,
+    /// Calls of those tools that one request is reckoned with where it sets no bound itself.
+    pub provider_calls: Option<u64>,
     /// Keys that no field has.
     #[serde(flatten)]
     pub unknown: Unknown,

@@ -29,6 +29,8 @@ pub(super) struct Pump {
     written: usize,
     /// Reads nothing for the time being.
     pub(super) paused: bool,
+    /// Reads the user's terminal, which is only done while the command has it.
+    pub(super) keyboard: bool,
     /// Carries what the command says; the others are of no use once it has ended.
     pub(super) outward: bool,
 }
@@ -67,6 +69,7 @@ impl Pump {
             held: Vec::new(),
             written: 0,
             paused: false,
+            keyboard: false,
             outward,
         }
     }

@@ -231,11 +231,10 @@ impl Relay<'_> {
         }
         if let Some(master) = master {
             let terminal = Terminal::take(self.streams, master)?;
-            self.pumps.push(Pump::new(
-                End::Own(terminal.tty()?),
-                End::Own(terminal.master()?),
-                false,
-            ));
+            let mut keys =
+                Pump::new(End::Own(terminal.tty()?), End::Own(terminal.master()?), false);
+            keys.keyboard = true;
+            self.pumps.push(keys);
             self.pumps.push(Pump::new(
                 End::Own(terminal.master()?),
                 End::Own(terminal.tty()?),
@@ -271,8 +270,8 @@ impl Relay<'_> {
             terminal.make_raw();
         }
         terminal.copy_size();
-        for pump in self.pumps.iter_mut().filter(|pump| !pump.outward) {
-            pump.paused = !has_it && self.streams.first() != Some(&Stream::Relayed);
+        for pump in self.pumps.iter_mut().filter(|pump| pump.keyboard) {
+            pump.paused = !has_it;
         }
         has_it
     }

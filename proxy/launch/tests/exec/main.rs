@@ -1,4 +1,5 @@
 //! Runs commands in the cage of `examples/cage.rs` on the real kernel. Needs root; says so where it is missing.
+//! `cargo test -p tollgate-launch` builds the examples too; `--test exec` alone would run the old ones.
 
 #![expect(
     clippy::unwrap_used,

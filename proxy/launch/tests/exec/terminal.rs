@@ -268,6 +268,24 @@ fn a_stream_that_is_no_terminal_stays_what_it_is() {
 }
 
 #[test]
+fn with_a_socket_for_input_the_terminal_is_still_the_commands() {
+    let Some(cage) = cage(&[]) else { return };
+    let mut screen = Screen::open();
+    let (mut ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = cage.command(&[
+        "sh",
+        "-c",
+        "read line; echo from-$line; read key </dev/tty; echo key-$key",
+    ]);
+    let mut child = screen.start(command.stdin(OwnedFd::from(theirs)).stdout(screen.stream()));
+    ours.write_all(b"socket\n").unwrap();
+    screen.wait_for("from-socket");
+    screen.type_in("k\r");
+    screen.wait_for("key-k");
+    assert_eq!(code(&mut child), Some(0));
+}
+
+#[test]
 fn all_that_was_written_before_the_end_is_shown() {
     let Some(cage) = cage(&[]) else { return };
     let mut screen = Screen::open();

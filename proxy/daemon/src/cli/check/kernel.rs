@@ -71,7 +71,16 @@ pub(super) fn cgroup() -> Item {
     const NAME: &str = "cgroup v2";
     match Trial::make() {
         Ok(trial) => Item::good(NAME, format!("writable at {}", trial.parent().display())),
-        Err(why) => Item::failure(NAME, why, "mount -t cgroup2 none /sys/fs/cgroup"),
+        Err(why) => Item::failure(NAME, why, next_for_cgroup()),
+    }
+}
+
+/// Only root can make a cgroup where nobody delegated one.
+fn next_for_cgroup() -> &'static str {
+    if rustix::process::geteuid().is_root() {
+        "mount -t cgroup2 none /sys/fs/cgroup"
+    } else {
+        "sudo tollgate check"
     }
 }
 
@@ -81,13 +90,12 @@ pub(super) fn programs() -> Item {
     let trial = match Trial::make() {
         Ok(trial) => trial,
         Err(why) => {
-            return Item::failure(NAME, format!("cannot be tried: {why}"), "see cgroup v2 above");
+            return Item::failure(NAME, format!("cannot be tried: {why}"), next_for_cgroup());
         }
     };
     let next = "sudo tollgate check";
     match Enforcement::attach(trial.folder.as_fd()) {
         Ok(_enforcement) => Item::good(NAME, "load and attach"),
-        Err(error @ EbpfError::Privilege { .. }) => Item::failure(NAME, error.to_string(), next),
         Err(error @ EbpfError::Kernel { .. }) => {
             Item::failure(NAME, error.to_string(), "upgrade the kernel, then: tollgate check")
         }

@@ -18,21 +18,20 @@ pub(super) fn print(summary: &Summary, state: &StateFolder) {
 }
 
 fn lines(summary: &Summary, chain: &str) -> Vec<String> {
-    let mut first = format!(
-        "tollgate: {} to {}, {} tokens, ≈ {}",
+    let limit = summary.limit.map(|limit| format!(" of {limit}")).unwrap_or_default();
+    let doubt = match summary.in_doubt {
+        MicroUsd(0) => String::new(),
+        amount => format!(" · up to {} in doubt", cents(amount)),
+    };
+    let first = format!(
+        "tollgate: {} to {}, {} tokens, ≈ {}{limit} (prices of {}){doubt} · {} refused · {chain}",
         counted(summary.requests, "request", "requests"),
         counted(summary.models.len() as u64, "model", "models"),
         grouped(summary.tokens),
-        cents(summary.spent)
+        cents(summary.spent),
+        summary.prices_of,
+        grouped(summary.refused),
     );
-    if let Some(limit) = summary.limit {
-        first.push_str(&format!(" of {limit}"));
-    }
-    first.push_str(&format!(" (prices of {})", summary.prices_of));
-    if summary.in_doubt.0 > 0 {
-        first.push_str(&format!(" · up to {} in doubt", cents(summary.in_doubt)));
-    }
-    first.push_str(&format!(" · {} refused · {chain}", grouped(summary.refused)));
     let mut lines = vec![first];
     lines.extend(
         summary

@@ -35,6 +35,12 @@ impl ConnectTo {
             && self.port.is_none_or(|mine| mine == port)
     }
 
+    /// Whether some port of `host` is dialled elsewhere: the name exists then, whatever name servers say.
+    #[must_use]
+    pub fn names(&self, host: &str) -> bool {
+        self.host.as_deref().is_some_and(|mine| mine.eq_ignore_ascii_case(bare(host)))
+    }
+
     /// The host or address that is dialled instead.
     #[must_use]
     pub fn to_host(&self) -> Option<&str> {

@@ -24,6 +24,7 @@ agents:
     data: { credentials: redact }
     own_credentials: allow
     provider_tools: [web_search]
+    provider_calls: 3
     output: { max_tokens: 4096 }
     rate: { requests: 60, per: 1m }
     keys: { lifetime: 8h, uses: 100 }
@@ -84,6 +85,7 @@ fn every_key_that_is_built_reaches_the_policy() {
         secrets: SecretsIn::Redact,
         own_credentials: true,
         provider_tools: ["web_search".into()].into(),
+        provider_calls: Some(3),
         keys: KeyTerms { lifetime_seconds: Some(28_800), uses: Some(100) },
     };
     assert_eq!(policy.agents[0], ("refund-bot".into(), expected));
