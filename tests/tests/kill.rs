@@ -41,10 +41,6 @@ fn cuts(stand: &Stand, run: Running, words: &[&str]) -> Result<Answer> {
     let ended = |seen: &[e2e::provider::Record]| seen.iter().all(|r| r.finish == Finish::Dropped);
     ensure!(stand.log().wait(SOON, ended).is_some(), "the provider is still read");
     let answer = end(run)?;
-    println!(
-        "{words:?}: {took:?} in the gate, {:?} from the command to the client's end",
-        begun.elapsed()
-    );
     Ok(answer)
 }
 
