@@ -1,6 +1,6 @@
 //! A kill from a second terminal ends what runs and holds until it is lifted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::harness::{LIMIT, Stand};
@@ -32,7 +32,6 @@ fn end(run: Running) -> Result<Answer> {
 
 /// A switch that was set while the stream of `run` was live cuts it, within the promise.
 fn cuts(stand: &Stand, run: Running, words: &[&str]) -> Result<Answer> {
-    let begun = Instant::now();
     let killed = said(stand, &[&["kill", "--reason", "a test"], words].concat())?;
     let took = Duration::from_micros(number(&killed, "/took_us")?);
     ensure!(killed.get("recorded") == Some(&Value::Bool(true)), "{killed}");
@@ -42,10 +41,6 @@ fn cuts(stand: &Stand, run: Running, words: &[&str]) -> Result<Answer> {
     let ended = |seen: &[e2e::provider::Record]| seen.iter().all(|r| r.finish == Finish::Dropped);
     ensure!(stand.log().wait(SOON, ended).is_some(), "the provider is still read");
     let answer = end(run)?;
-    println!(
-        "{words:?}: {took:?} in the gate, {:?} from the command to the client's end",
-        begun.elapsed()
-    );
     Ok(answer)
 }
 

@@ -55,8 +55,8 @@ fn thirty_two_at_once_never_spend_more_than_the_limit() -> Result<()> {
 #[test]
 fn what_is_open_at_once_never_exceeds_the_limit() -> Result<()> {
     let stand = Stand::new()?;
-    let prompt = "slow:80 split:2 say:some words that take a while";
-    let spec = json!({"threads": 12, "stream": true, "max": 300, "prompt": prompt, "timeout": 40});
+    let prompt = "slow:60 split:3 say:some words that take a while";
+    let spec = json!({"threads": 8, "stream": true, "max": 300, "prompt": prompt, "timeout": 40});
     let run = stand.gate(&["--budget", "0.004"])?.start(asking(&stand, &spec)?)?;
     ensure!(stand.log().wait(LIMIT, |seen| seen.len() >= 2).is_some(), "nothing was asked");
     // Two worst cases of about 1,600 fit, so two calls are open at any time and never three.
@@ -67,7 +67,7 @@ fn what_is_open_at_once_never_exceeds_the_limit() -> Result<()> {
     until(LIMIT, "all were answered", || {
         let seen = stand.log().records();
         most = most.max(open(&seen));
-        Ok((seen.len() == 12 && open(&seen) == 0).then_some(()))
+        Ok((seen.len() == 8 && open(&seen) == 0).then_some(()))
     })?;
     let outcome = run.end(LIMIT)?;
     ensure!(most == 2, "{most} were open at once");

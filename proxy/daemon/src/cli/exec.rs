@@ -10,7 +10,7 @@ use std::path::Path;
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
-use launch::{Ended, Registration, Spec};
+use launch::{Registration, Spec};
 use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
