@@ -115,12 +115,17 @@ fn a_pager_draws_reacts_and_leaves_the_screen_as_it_was() -> Result<()> {
     ensure!(screen.is_full()?, "less draws among the shell's lines");
     screen.key("Space")?;
     screen.shows("row number 40\n")?;
+    // What is typed before less has drawn itself anew it throws away, so each size is waited for.
     screen.resize(100, 12)?;
+    screen.shows_that("the page's beginning on the smaller screen", |shown| {
+        shown.contains("row number 24\n") && !shown.contains("row number 40\n")
+    })?;
     screen.line("/number 150")?;
-    screen.shows_that("the searched row on the smaller screen", |shown| {
+    screen.shows_that("the searched row", |shown| {
         shown.contains("row number 150\n") && !shown.contains("row number 165\n")
     })?;
     screen.resize(100, 24)?;
+    screen.shows("row number 165\n")?;
     screen.key("q")?;
     let shown = screen.shows("code=0")?;
     ensure!(!screen.is_full()?, "the second screen was left on");

@@ -77,8 +77,10 @@ fn git_over_ssh_to_another_host_is_refused_by_name_and_then_by_what_it_speaks() 
     let (stand, echo) = (Stand::new()?, Echo::start()?);
     let outcome = echo.asked(&stand, "ssh.example", &[])?;
     ensure!(outcome.status.code() == Some(9) && echo.accepted() == 0, "{outcome:?}");
-    let line = "refused: destination: ssh.example (not in the contract)";
+    let line = "          refused: destination: ssh.example (not in the contract)     why: ";
     ensure!(outcome.stderr.contains(line), "{outcome:?}");
+    // Its address was asked for in both families, which is one refusal.
+    ensure!(outcome.stderr.contains("· 1 refused ·"), "{outcome:?}");
 
     // A flag for one host, and one port of it, is for no other.
     let flags = ["--allow", "github.com:22:opaque", "--allow", "ssh.example:2222:opaque"];

@@ -21,6 +21,8 @@ pub use serve::{Directory, serve_tcp, serve_udp};
 const TTL: u32 = 60;
 /// The longest name that is looked up for a wildcard: enough for any host of a service, too little to carry much.
 pub const LONGEST_LOOKED_UP: usize = 128;
+/// Microseconds within which a look-up asks for its other family: what resolvers wait for an answer at most.
+const PAIRED_WITHIN: u64 = 5_000_000;
 /// Look-ups for wildcards: 50 at once, 10 a second.
 const LOOK_UPS: Allowance = Allowance::new(50, 10);
 /// Questions answered: 4,000 at once, 2,000 a second; what is beyond is dropped unanswered.
@@ -95,13 +97,22 @@ pub struct Responder {
     addresses: Addresses,
     look_ups: Allowance,
     questions: Allowance,
+    refused: Option<RefusedHalf>,
+}
+
+/// One look-up asks twice, for A and for AAAA; this is the half that was refused last.
+#[derive(Debug)]
+struct RefusedHalf {
+    name: String,
+    kind: RecordType,
+    at: Timestamp,
 }
 
 impl Responder {
     /// Answers from `addresses`.
     #[must_use]
     pub fn new(addresses: Addresses) -> Self {
-        Self { addresses, look_ups: LOOK_UPS, questions: QUESTIONS }
+        Self { addresses, look_ups: LOOK_UPS, questions: QUESTIONS, refused: None }
     }
 
     /// Reads `query` and says what to do. `admits` judges a name as text; `event` hears what matters.
@@ -132,7 +143,9 @@ impl Responder {
         };
         match admits(&name) {
             Admission::No => {
-                event(Event::Refused(&name));
+                if !self.completes_a_pair(&name, question.query_type(), now) {
+                    event(Event::Refused(&name));
+                }
                 Step::Reply(encoded(with(&mut answer, ResponseCode::NXDomain), query))
             }
             // There is only an IPv4 address. An empty answer makes a client go on to that.
@@ -151,6 +164,21 @@ impl Responder {
                 Step::Reply(encoded(&answer, query))
             }
         }
+    }
+
+    /// Whether this is the second half of a look-up whose first half was just refused, and so nothing new.
+    fn completes_a_pair(&mut self, name: &str, kind: RecordType, now: Timestamp) -> bool {
+        let pair = |one, other| one == RecordType::A && other == RecordType::AAAA;
+        let half = self.refused.take();
+        let completes = half.is_some_and(|half| {
+            half.name == name
+                && (pair(half.kind, kind) || pair(kind, half.kind))
+                && now.0.saturating_sub(half.at.0) < PAIRED_WITHIN
+        });
+        if !completes {
+            self.refused = Some(RefusedHalf { name: name.to_owned(), kind, at: now });
+        }
+        completes
     }
 
     /// The answer to a question whose name has been looked up.

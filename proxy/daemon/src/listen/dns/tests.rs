@@ -164,6 +164,42 @@ fn no_refused_name_of_a_thousand_is_looked_up_or_given_an_address() {
 }
 
 #[test]
+fn a_refused_name_that_is_asked_for_in_both_families_at_once_is_one_refusal() {
+    let mut responder = responder();
+    let mut refused = |name: &str, kinds: &[RecordType], now: Timestamp| {
+        let count = RefCell::new(0);
+        for kind in kinds {
+            let bytes = query(name, *kind);
+            drop(responder.ask(&bytes, now, &policy, &|_| *count.borrow_mut() += 1));
+        }
+        count.into_inner()
+    };
+    use RecordType::{A, AAAA, TXT};
+    let later = Timestamp(NOW.0 + PAIRED_WITHIN);
+    for (kinds, wanted) in [
+        (&[A, AAAA][..], 1),
+        (&[AAAA, A], 1),
+        (&[A, AAAA, A, AAAA], 2),
+        (&[A, A], 2),
+        (&[AAAA, AAAA], 2),
+        (&[A, TXT], 2),
+    ] {
+        assert_eq!(
+            refused(
+                &format!("x{wanted}{kinds:?}.evil.example.").replace(['[', ']', ',', ' '], ""),
+                kinds,
+                NOW
+            ),
+            wanted,
+            "{kinds:?}"
+        );
+    }
+    assert_eq!(refused("one.evil.example.", &[A], NOW), 1);
+    assert_eq!(refused("two.evil.example.", &[AAAA], NOW), 1, "another name");
+    assert_eq!(refused("two.evil.example.", &[A], later), 1, "another time");
+}
+
+#[test]
 fn a_name_under_a_wildcard_gets_an_address_only_once_it_is_known_to_exist() {
     let mut responder = responder();
     for (found, code) in [
