@@ -25,6 +25,8 @@ use crate::gate::socket::Conn;
 use crate::policy_file::{self, PolicyFile};
 use crate::record::Widened;
 use crate::trust;
+use crate::upstream::connect::read_authorities;
+use crate::upstream::resolve::ConnectTo;
 use crate::vault::known::{self, Sorted};
 
 /// Runs a command behind the gate; the exit code is the command's own, or 125 to 127.
@@ -86,9 +88,28 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     })
     .map_err(|error| failure(&error))?;
     let code = ended.code();
+    if let Some(line) = not_started(ended, program) {
+        // There is nowhere else to say it.
+        drop(Out::stderr().line(&Line::of(line)));
+    }
     let summary = finish(&mut conn, code)?;
     summary::print(&summary, &state);
     Ok(code)
+}
+
+/// Why there was no command, as a shell would say it.
+fn not_started(ended: launch::Ended, program: &OsStr) -> Option<String> {
+    let program = program.to_string_lossy();
+    match ended {
+        launch::Ended::Exited(_) | launch::Ended::Killed(_) => None,
+        launch::Ended::NotFound => {
+            Some(format!("tollgate: {program}: command not found (looked for in PATH, inside)"))
+        }
+        launch::Ended::NotExecutable(errno) => {
+            let why = std::io::Error::from_raw_os_error(errno);
+            Some(format!("tollgate: {program}: cannot be executed: {why}"))
+        }
+    }
 }
 
 /// What went wrong before the command ran, or with the gate while it ran.
@@ -190,11 +211,17 @@ fn register(
     policy: Policy,
     sorted: &Sorted,
 ) -> Result<Register, Failure> {
+    for text in &args.connect_to {
+        text.parse::<ConnectTo>()
+            .map_err(|error| Failure::usage(format!("--connect-to {text}: {error}")))?;
+    }
     let mut upstream_ca = Vec::new();
     for path in &args.upstream_ca {
         let pem = std::fs::read_to_string(path).map_err(|error| {
             Failure::usage(format!("--upstream-ca {} cannot be read: {error}", path.display()))
         })?;
+        read_authorities(pem.as_bytes())
+            .map_err(|why| Failure::usage(format!("--upstream-ca {} {why}", path.display())))?;
         trusted(state, path, &Sha256::digest(&pem).into())?;
         upstream_ca.push(pem);
     }

@@ -139,8 +139,14 @@ impl Write for Capped {
 pub fn log_as_json() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().json().with_env_filter(filter);
-    let set = lines.with_writer(|| Capped(&LOGGED)).try_init();
+    // A log that cannot be written (a full disk) is not complained about on the same descriptor: that
+    // complaint would panic, in the middle of a request.
+    let set = tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(|| Capped(&LOGGED))
+        .log_internal_errors(false)
+        .try_init();
     // Fails where a subscriber is set already, which then stays.
     drop(set);
 }
