@@ -1,10 +1,12 @@
 //! A stand is one provider with folders of its own; programs meet it directly or under `tollgate exec`.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -19,6 +21,7 @@ use crate::provider::{Alpn, Log, NAMES, Options, Provider};
 pub const LIMIT: Duration = Duration::from_mins(1);
 
 static STANDS: AtomicU8 = AtomicU8::new(1);
+static SCRIPTS: AtomicU32 = AtomicU32::new(1);
 
 /// A provider, a state folder, a home and a working folder.
 #[derive(Debug)]
@@ -151,6 +154,15 @@ impl Stand {
         Running::start(command.args(args).arg("--state").arg(self.state()))?.end(LIMIT)
     }
 
+    /// The same as at a second terminal while something else runs: started, and not waited for.
+    ///
+    /// # Errors
+    /// When the gate is not built.
+    pub fn second(&self, args: &[&str]) -> Result<Running> {
+        let mut command = self.command(&tollgate()?);
+        Running::start(command.args(args).arg("--state").arg(self.state()))
+    }
+
     /// Checks the ledger offline and returns how many entries it has.
     ///
     /// # Errors
@@ -210,9 +222,42 @@ pub struct Run<'a> {
 impl Run<'_> {
     /// Sets a variable of the program's environment.
     #[must_use]
-    pub fn env(mut self, name: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// The program as a file for `sh`, which becomes it: what a user types into a shell of their own. The terminal's
+    /// name is left to that shell.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn script<S: AsRef<OsStr>>(
+        mut self,
+        words: impl IntoIterator<Item = S>,
+    ) -> Result<PathBuf> {
+        self.command.args(words);
+        let mut text = b"cd ".to_vec();
+        text.extend(quoted(self.stand.work().as_os_str()));
+        text.extend(b"\n");
+        for (name, value) in self.command.get_envs() {
+            let Some(value) = value.filter(|_| name != "TERM") else { continue };
+            text.extend(b"export ");
+            text.extend(name.as_bytes());
+            text.push(b'=');
+            text.extend(quoted(value));
+            text.push(b'\n');
+        }
+        text.extend(b"exec");
+        for word in std::iter::once(self.command.get_program()).chain(self.command.get_args()) {
+            text.push(b' ');
+            text.extend(quoted(word));
+        }
+        text.push(b'\n');
+        let number = SCRIPTS.fetch_add(1, Ordering::Relaxed);
+        let file = self.stand.dir.path().join(format!("run{number}.sh"));
+        fs::write(&file, text)?;
+        Ok(file)
     }
 
     /// Has this command start the program, as `nsenter` does: its words come before the program's own.
@@ -242,10 +287,7 @@ impl Run<'_> {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start<S: AsRef<std::ffi::OsStr>>(
-        mut self,
-        words: impl IntoIterator<Item = S>,
-    ) -> Result<Running> {
+    pub fn start<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Result<Running> {
         Running::start(self.command.args(words))
     }
 
@@ -253,14 +295,24 @@ impl Run<'_> {
     ///
     /// # Errors
     /// When it cannot be started or does not end within [`LIMIT`].
-    pub fn run<S: AsRef<std::ffi::OsStr>>(
-        self,
-        words: impl IntoIterator<Item = S>,
-    ) -> Result<Outcome> {
+    pub fn run<S: AsRef<OsStr>>(self, words: impl IntoIterator<Item = S>) -> Result<Outcome> {
         let asked = self.stand.log().records().len();
         let outcome = self.start(words)?.end(LIMIT);
         outcome.with_context(|| format!("the provider had answered {asked} requests before it"))
     }
+}
+
+/// A word as a shell takes it unchanged.
+fn quoted(word: &OsStr) -> Vec<u8> {
+    let mut text = vec![b'\''];
+    for byte in word.as_bytes() {
+        match byte {
+            b'\'' => text.extend(b"'\\''"),
+            byte => text.push(*byte),
+        }
+    }
+    text.push(b'\'');
+    text
 }
 
 /// The gate's binary: `$TOLLGATE_BIN`, else beside the tests in the build directory.

@@ -54,6 +54,14 @@ impl Running {
         written(&self.stdout)
     }
 
+    /// What it has written on stderr so far.
+    ///
+    /// # Errors
+    /// When the file behind it cannot be read.
+    pub fn stderr(&self) -> Result<String> {
+        written(&self.stderr)
+    }
+
     /// Waits until its stdout satisfies `wanted`.
     ///
     /// # Errors

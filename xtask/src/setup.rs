@@ -10,12 +10,14 @@ use anyhow::{Context, Result, ensure};
 use crate::shell::{self, run, say};
 
 /// A program the tests drive, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("python3", "python3-venv"),
     ("git", "git"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("tmux", "tmux"),
+    ("less", "less"),
+    ("vim", "vim"),
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("h2load", "nghttp2-client"),

@@ -56,6 +56,7 @@ where
     }
     if let Some(observed) = &decision.observed {
         run.note_observed(observed);
+        connection.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
     }
     let (Outcome::Forward { .. }, Ok(Some(target))) = (&decision.outcome, resolved) else { return };
     let mut outcome = record::Outcome { id: case.id.clone(), ..record::Outcome::default() };

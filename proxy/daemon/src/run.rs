@@ -8,7 +8,7 @@ use audit::Who;
 use bytes::Bytes;
 use decide::case::{Caller, MicroUsd, Timestamp};
 use decide::policy::{Contract, Mode};
-use decide::{Policy, Refusal};
+use decide::{Policy, Reason, Refusal};
 use ebpf::Enforcement;
 use http_body_util::Full;
 use tokio::sync::Semaphore;
@@ -265,7 +265,11 @@ impl Run {
 /// A refusal in the summary: its text may hold what the agent wrote, however long.
 fn shown(refusal: &Refusal) -> String {
     const LONGEST: usize = 300;
-    let text = refusal.to_string();
+    let mut text = refusal.to_string();
+    // A program that does not speak HTTP cannot be told what to do, so its user is.
+    if let (Reason::NotRead(_), Some(hint)) = (&refusal.reason, refusal.hint()) {
+        text = format!("{text}: {hint}");
+    }
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
         None => text,

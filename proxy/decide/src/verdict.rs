@@ -60,6 +60,9 @@ pub enum Reason {
     /// The destination is not in the contract.
     #[error("{0} (not in the contract)")]
     DestinationNotAllowed(String),
+    /// Neither TLS nor HTTP/1 came, and the destination (`HOST:PORT`) is not allowed unread.
+    #[error("{0} (neither TLS nor HTTP/1, and not allowed unread)")]
+    NotRead(String),
     /// The destination is in the contract for reading only.
     #[error("{0} is allowed for reading only")]
     ReadOnly(String),
@@ -200,6 +203,7 @@ impl Reason {
             | Self::KeyOver(_)
             | Self::ForeignCredential { .. }
             | Self::DestinationNotAllowed(_)
+            | Self::NotRead(_)
             | Self::ReadOnly(_)
             | Self::DestinationsDisagree(_)
             | Self::AddressNotAllowed { .. }
@@ -240,6 +244,7 @@ impl Reason {
             | Self::Unsealed => Bite::Always,
             Self::NoContract(_)
             | Self::DestinationNotAllowed(_)
+            | Self::NotRead(_)
             | Self::ReadOnly(_)
             | Self::Envelope(_)
             | Self::OperationNotGoverned(_)

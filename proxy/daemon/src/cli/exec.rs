@@ -68,7 +68,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         contract.policy.contract(&agent(args, &command)),
         &sorted,
     );
-    let register = register(args, &command, contract.policy, &sorted)?;
+    let register = register(args, &state, &command, contract.policy, &sorted)?;
     let mut conn = client::connect_or_spawn(&state)?;
     let mut spec = Spec::here(program.clone(), arguments.to_vec())
         .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
@@ -77,7 +77,14 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say();
-        inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
+        inside::prepared(
+            &prepared,
+            &sorted,
+            &state,
+            contract.file.as_deref(),
+            &args.upstream_ca,
+            &conn,
+        )
     })
     .map_err(|error| failure(&error))?;
     let code = ended.code();
@@ -142,7 +149,7 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
         None => PolicyFile::builtin(),
     };
     if let Some(path) = &args.policy {
-        trusted(state, path, &file)?;
+        trusted(state, path, &file.digest())?;
     }
     let faults = |faults: Vec<policy_file::PolicyFault>| {
         let mut faults = faults.into_iter().map(|fault| fault.to_string());
@@ -165,8 +172,8 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
 }
 
 /// A file named by a flag is the user's word, unless it changed since where a governed command could write.
-fn trusted(state: &StateFolder, path: &Path, file: &PolicyFile) -> Result<(), Failure> {
-    match trust::check(state, path, &file.digest(), false).map_err(Failure::could_not)? {
+fn trusted(state: &StateFolder, path: &Path, digest: &[u8; 32]) -> Result<(), Failure> {
+    match trust::check(state, path, digest, false).map_err(Failure::could_not)? {
         trust::Verdict::MayWiden | trust::Verdict::MayNarrow => Ok(()),
         trust::Verdict::Changed | trust::Verdict::NotTrusted => Err(Failure::no(format!(
             "{} has changed since it was used last, and lies where a governed command could write",
@@ -199,6 +206,7 @@ fn edited(args: &ExecArgs, mut policy: Policy) -> Result<Policy, Failure> {
 
 fn register(
     args: &ExecArgs,
+    state: &StateFolder,
     command: &str,
     policy: Policy,
     sorted: &Sorted,
@@ -214,7 +222,14 @@ fn register(
         })?;
         read_authorities(pem.as_bytes())
             .map_err(|why| Failure::usage(format!("--upstream-ca {} {why}", path.display())))?;
+        trusted(state, path, &Sha256::digest(&pem).into())?;
         upstream_ca.push(pem);
+    }
+    // The gate trusts what this variable names, as programs do; what is not there it does not read.
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE")
+        && let Ok(bytes) = std::fs::read(&path)
+    {
+        trusted(state, Path::new(&path), &Sha256::digest(bytes).into())?;
     }
     Ok(Register {
         agent: agent(args, command),

@@ -12,6 +12,7 @@ use super::failure::{Ended, Exit, Failure};
 use super::out::{Line, Out, Paint, counted, grouped};
 use super::tail::{Item, asked};
 use super::when;
+use crate::exchange::settle::hint_in;
 use crate::ledger_view::{LedgerView, Said, time};
 use crate::record::{Decided, Outcome};
 
@@ -233,6 +234,11 @@ impl Page<'_> {
             }
         };
         out.line(&line)?;
+        if let Conclusion::Refuse(refusal) = &decided.decision.outcome
+            && let Some(hint) = hint_in(&decided.run, refusal)
+        {
+            field(out, "to do", hint)?;
+        }
         out.line(&Line::new())?;
         field(out, "agent", &decided.agent)?;
         field(out, "run", &decided.run)?;

@@ -26,12 +26,12 @@ pub(crate) fn run(args: &MetricsArgs, out: &mut Out) -> Ended {
         return Err(Failure::no("no gate runs on this state folder, so nothing is counted")
             .then("tollgate spend"));
     };
-    match answer(&mut conn, &state, &Ask::Metrics)? {
-        Answer::Metrics { text } if args.common.json => {
-            out.json(&serde_json::json!({ "prometheus": text }))?;
-        }
-        Answer::Metrics { text } => out.raw(&text)?,
-        other => return Err(unexpected(&other)),
+    let answer = answer(&mut conn, &state, &Ask::Metrics)?;
+    let Answer::Metrics { text } = answer else { return Err(unexpected(&answer)) };
+    if args.common.json {
+        out.json(&serde_json::json!({ "prometheus": text }))?;
+    } else {
+        out.raw(&text)?;
     }
     Ok(Exit::Done)
 }

@@ -15,7 +15,7 @@ const DISCARD: u64 = 64 << 20;
 /// How long the gate goes on discarding.
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// How long a client may take between two pieces of a body.
-const PIECE_WITHIN: Duration = Duration::from_secs(60);
+const PIECE_WITHIN: Duration = Duration::from_mins(1);
 /// How long a client may take over a whole body, however it spreads it: as long, and no longer, does
 /// it hold its share of the gate's budget.
 const WHOLE_WITHIN: Duration = Duration::from_mins(10);

@@ -66,13 +66,7 @@ impl Exchange {
 
     /// What can be done about a refusal, in a command that can be typed as it stands.
     pub(crate) fn hint(&self, refusal: &Refusal) -> Option<String> {
-        let hint = refusal.hint()?;
-        Some(match &refusal.reason {
-            Reason::OverBudget { scope: BudgetScope::Run, .. } => {
-                hint.replace("--run ID", &format!("--run {}", self.run.id))
-            }
-            _ => hint,
-        })
+        hint_in(&self.run.id, refusal)
     }
 
     /// Tells the caller, who may be gone.
@@ -218,6 +212,13 @@ impl Exchange {
     pub(super) fn price(&self) -> Option<&'static money::Model> {
         self.gate.catalog.model(self.dialect.name(), self.model()?)
     }
+}
+
+/// What can be done about a refusal in the run `run`.
+pub(crate) fn hint_in(run: &str, refusal: &Refusal) -> Option<String> {
+    let hint = refusal.hint()?;
+    let of_the_run = matches!(refusal.reason, Reason::OverBudget { scope: BudgetScope::Run, .. });
+    Some(if of_the_run { hint.replace("--run ID", &format!("--run {run}")) } else { hint })
 }
 
 /// How an exchange ended, while it ends.

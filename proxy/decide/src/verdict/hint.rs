@@ -17,6 +17,9 @@ impl Refusal {
                 Some(format!("add the agent {agent} to the policy, or choose another with --agent"))
             }
             Reason::DestinationNotAllowed(host) => Some(allow(host, "")),
+            Reason::NotRead(to) => {
+                Some(format!("use https, or start the command with --allow {to}:opaque"))
+            }
             Reason::ReadOnly(host) => Some(allow(host, ":write")),
             Reason::ModelNotAllowed { .. } => {
                 Some("use an allowed model, or start the run with another policy or --model".into())
@@ -133,6 +136,10 @@ mod tests {
         assert_eq!(
             hint(Reason::ReadOnly(host())),
             "start the command with --allow pastebin.com:write"
+        );
+        assert_eq!(
+            hint(Reason::NotRead("github.com:22".into())),
+            "use https, or start the command with --allow github.com:22:opaque"
         );
     }
 

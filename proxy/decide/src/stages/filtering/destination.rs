@@ -4,6 +4,8 @@
 //! What the address shows is reported first, because it holds in observe too.
 
 use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
 
 use crate::case::{Address, AddressClass, Ask, Destination as To, EndpointClass, Scheme};
 use crate::policy::{Access, Contract};
@@ -52,15 +54,15 @@ fn refused_name(
     to: &To,
     cx: &RequestContext<'_>,
 ) -> Result<Option<Reason>, Missing> {
-    if !contract.admits(&to.host, to.port) {
-        return Ok(Some(Reason::DestinationNotAllowed(to.host.clone())));
-    }
     let has = |wanted: &[Access]| {
         contract.grants(&to.host, to.port).any(|grant| wanted.contains(&grant.access))
     };
     if to.scheme == Scheme::Opaque {
         let allowed = has(&[Access::Opaque]);
-        return Ok((!allowed).then(|| Reason::DestinationNotAllowed(to.host.clone())));
+        return Ok((!allowed).then(|| Reason::NotRead(host_and_port(to))));
+    }
+    if !contract.admits(&to.host, to.port) {
+        return Ok(Some(Reason::DestinationNotAllowed(to.host.clone())));
     }
     Ok(match cx.case.endpoint.get()?.class {
         EndpointClass::Write if has(&[Access::Write]) => None,
@@ -81,6 +83,15 @@ fn refused_name(
         | EndpointClass::Ungoverned
         | EndpointClass::Unlisted => Some(Reason::DestinationNotAllowed(to.host.clone())),
     })
+}
+
+/// As a grant writes it: an IPv6 address stands in brackets.
+fn host_and_port(to: &To) -> String {
+    if to.host.contains(':') {
+        format!("[{}]:{}", to.host, to.port)
+    } else {
+        format!("{}:{}", to.host, to.port)
+    }
 }
 
 fn refused_address(host: &str, address: &Address) -> Option<Reason> {

@@ -99,7 +99,13 @@ fn unread_bytes_need_an_opaque_grant_and_an_opaque_grant_is_good_for_nothing_els
     assert_eq!(judge(&Destination, &database(Scheme::Opaque)), Ok(Verdict::Pass));
     assert_eq!(judge(&Destination, &database(Scheme::Https)), Ok(not_allowed("postgres.svc")));
     let unread = case().to(|to| to.scheme = Scheme::Opaque);
-    assert_eq!(judge(&Destination, &unread), Ok(not_allowed("api.openai.com")));
+    let refused = |to: &str| Ok(Reason::NotRead(to.into()).into());
+    assert_eq!(judge(&Destination, &unread), refused("api.openai.com:443"));
+    let v6 = case().bound_for("2606::1").to(|to| {
+        to.port = 22;
+        to.scheme = Scheme::Opaque;
+    });
+    assert_eq!(judge(&Destination, &v6), refused("[2606::1]:22"));
 }
 
 #[test]
