@@ -27,8 +27,9 @@ def one(number):
         if WAY == "dns":
             return "resolved " + str(socket.getaddrinfo(name, 443)[0][4])
         if WAY == "sni":
-            with socket.create_connection(("192.0.2.43", 443), timeout=20) as s, CONTEXT.wrap_socket(s, server_hostname=name):
-                return "a handshake"
+            with socket.create_connection(("192.0.2.43", 443), timeout=20) as s, CONTEXT.wrap_socket(s, server_hostname=name) as t:
+                t.sendall(f"GET / HTTP/1.1\r\nhost: {name}\r\n\r\n".encode())
+                return "a handshake, and " + t.recv(4096).split(b"\r\n")[0].decode()
         if WAY == "tls_host":
             with socket.create_connection(("api.openai.com", 443), timeout=20) as s, CONTEXT.wrap_socket(s, server_hostname="api.openai.com") as t:
                 t.sendall(f"GET /v1/models HTTP/1.1\r\nhost: {name}\r\nauthorization: Bearer {KEY}\r\n\r\n".encode())
