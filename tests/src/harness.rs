@@ -135,6 +135,16 @@ impl Stand {
         Ok(Run { command, stand: self })
     }
 
+    /// A run under the gate with these arguments of `tollgate exec` and nothing that leads to the provider.
+    ///
+    /// # Errors
+    /// When the gate is not built.
+    pub fn bare_gate(&self, args: &[&str]) -> Result<Run<'_>> {
+        let mut command = self.command(&tollgate()?);
+        command.args(["exec"]).args(args).arg("--");
+        Ok(Run { command, stand: self })
+    }
+
     /// One of the other commands of `tollgate` against this stand's state, to its end.
     ///
     /// # Errors
@@ -248,6 +258,29 @@ impl Run<'_> {
         let file = self.stand.dir.path().join(format!("run{number}.sh"));
         fs::write(&file, text)?;
         Ok(file)
+    }
+
+    /// Has this command start the program, as `nsenter` does: its words come before the program's own.
+    #[must_use]
+    pub fn by(mut self, words: &[&str]) -> Self {
+        let (first, rest) =
+            words.split_first().map_or(("env", words), |(first, rest)| (*first, rest));
+        let mut command = Command::new(first);
+        command
+            .args(rest)
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear();
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        if let Some(dir) = self.command.get_current_dir() {
+            command.current_dir(dir);
+        }
+        self.command = command;
+        self
     }
 
     /// Starts the program.

@@ -185,3 +185,32 @@ fn an_agent_stays_killed_over_a_gate_that_is_killed() -> Result<()> {
     ensure!(became(&tail(&stand)?, "killed") == 1, "the kill is not on record");
     Ok(())
 }
+
+#[test]
+fn a_torn_tail_is_named_and_a_new_run_goes_on_behind_it() -> Result<()> {
+    let stand = Stand::new()?;
+    works_at_once(&stand)?;
+    let mut held = stand.gate(&[])?.start(asking(&stand, &json!({"linger": 60}))?)?;
+    held.until_stdout(LIMIT, |text| !answers(text).is_empty())?;
+    slay(gate(&stand)?.pid)?;
+    held.end(SOON)?;
+    let before = stand.verified()?;
+    let ledger = stand.state().join("ledger");
+    let segment = fs::read_dir(&ledger)?.next().context("no segment")??.path();
+    let mut bytes = fs::read(&segment)?;
+    let end = bytes.iter().rposition(|byte| *byte != 0).context("an empty segment")? + 1;
+    // The head of an entry that never came to its end.
+    bytes[end..end + 200].fill(7);
+    fs::write(&segment, &bytes)?;
+    let torn = said(&stand, &["audit", "verify"])?;
+    ensure!(torn.get("valid") == Some(&true.into()) && torn.to_string().contains("torn"), "{torn}");
+    ensure!(number(&torn, "/entries")? == before, "{torn}");
+    works_at_once(&stand)?;
+    ensure!(stand.verified()? > before, "nothing was written behind it");
+    // A byte of what was acknowledged is another matter.
+    bytes[end - 100] ^= 1;
+    fs::write(&segment, &bytes)?;
+    let changed = stand.tollgate(&["audit", "verify", "--json"])?;
+    ensure!(changed.status.code() == Some(1), "{changed:?}");
+    Ok(())
+}

@@ -80,3 +80,30 @@ ask(sys.argv[4]).wait()";
     ensure!(nobodys.count() == 0, "the provider was asked for a client that was gone");
     Ok(())
 }
+
+#[test]
+fn a_client_gone_from_one_stream_of_many_leaves_the_others_of_its_connection() -> Result<()> {
+    let stand = Stand::new()?;
+    // curl asks both over one connection; the first is over its time in the middle of its stream.
+    let ask = |prompt: &str| {
+        json!({"model": "gpt-5-mini", "stream": true, "max_completion_tokens": 50,
+            "messages": [{"role": "user", "content": prompt}]})
+        .to_string()
+    };
+    let one = "-sS --http2 -H 'content-type: application/json' -H \"authorization: Bearer $OPENAI_API_KEY\" \
+         https://api.openai.com/v1/chat/completions";
+    let script = format!(
+        "curl --parallel --parallel-max 2 --max-time 1 {one} -d '{}' --next --max-time 20 {one} -d '{}'; true",
+        ask("slow:50 split:1 big:2000"),
+        ask("slow:40 split:1 say:forty letters that take almost two secs.")
+    );
+    let outcome = stand.gate(&[])?.run(["sh", "-c", &script])?;
+    settled(&stand)?;
+    let dropped = |seen: &[e2e::provider::Record]| {
+        seen.iter().filter(|record| record.finish == Finish::Dropped).count() == 1
+            && seen.iter().filter(|record| record.finish == Finish::Complete).count() == 1
+    };
+    ensure!(stand.log().wait(SOON, dropped).is_some(), "{:?} {outcome:?}", stand.log().records());
+    ensure!(outcome.stdout.contains("[DONE]"), "{outcome:?}");
+    Ok(())
+}

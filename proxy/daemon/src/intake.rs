@@ -33,6 +33,12 @@ const HEAD_BYTES: u16 = u16::MAX;
 /// Streams that one HTTP/2 connection may have open at once.
 const STREAMS: u32 = 128;
 
+/// Bytes that one HTTP/2 stream may send before they are read; twice as many on the connection. What
+/// lies there is in nobody's budget yet.
+const WINDOW: u32 = 256 << 10;
+/// Bytes of an answer that one HTTP/2 stream holds for a client that does not read.
+const SENDING: usize = 64 << 10;
+
 /// One connection of an agent, and where it is going.
 #[derive(Debug)]
 pub struct Connection {
@@ -75,6 +81,15 @@ impl Connection {
         !named.contains('@')
             && normal(host) == self.host
             && port.is_none_or(|port| port == self.port)
+    }
+}
+
+/// Whether a connection of this scheme is one to a host at which the gate holds `credential`. A real
+/// key is for who proves to be that host: in clear nobody does, and everybody on the way reads it.
+pub(crate) const fn is_fit(scheme: Scheme, credential: Option<&str>) -> bool {
+    match scheme {
+        Scheme::Https | Scheme::Opaque => true,
+        Scheme::Http => credential.is_none(),
     }
 }
 
@@ -218,6 +233,9 @@ where
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEAD_BYTES.into())
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW * 2)
+                .max_send_buf_size(SENDING)
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .await
@@ -248,12 +266,13 @@ impl Connection {
 
     /// Where it goes, as the chain judges it.
     pub(crate) fn fact(&self, meant: bool) -> Destination {
+        let credential = self.run.credential_for(&self.host);
         Destination {
             host: self.host.clone(),
             port: self.port,
             scheme: self.scheme,
-            agrees: self.agrees && meant,
-            credential: self.run.credential_for(&self.host),
+            agrees: self.agrees && meant && is_fit(self.scheme, credential.as_deref()),
+            credential,
         }
     }
 
@@ -289,5 +308,17 @@ impl Connection {
             443 | 80 => self.host.clone(),
             port => format!("{}:{port}", self.host),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_with_a_credential_is_not_spoken_to_in_clear() {
+        assert!(!is_fit(Scheme::Http, Some("openai")));
+        assert!(is_fit(Scheme::Https, Some("openai")));
+        assert!(is_fit(Scheme::Http, None));
     }
 }

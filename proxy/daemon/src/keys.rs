@@ -59,6 +59,17 @@ pub fn is_virtual(text: &str) -> bool {
     })
 }
 
+/// Whether a virtual key stands somewhere in `text`.
+#[must_use]
+pub fn holds_virtual(text: &str) -> bool {
+    Shape::ALL.into_iter().any(|shape| {
+        text.match_indices(shape.prefix()).any(|(at, prefix)| {
+            let end = at + prefix.len() + BODY;
+            text.get(at..end).is_some_and(is_virtual)
+        })
+    })
+}
+
 /// What a run is to be given.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {

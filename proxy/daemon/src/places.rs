@@ -4,6 +4,7 @@ use http::request::Parts;
 use wire::{Form, Kind, Place};
 use zeroize::Zeroizing;
 
+use crate::keys;
 use crate::vault::inject;
 
 /// One filled place.
@@ -44,6 +45,30 @@ pub(crate) fn form(place: &Place) -> Option<inject::Form> {
 /// Every filled place of a request, in the order of `places`, once for each value that stands in it.
 pub(crate) fn standing(head: &Parts, places: &'static [Place]) -> Vec<Found> {
     places.iter().flat_map(|place| values(head, place)).collect()
+}
+
+/// Where else in the head a virtual key stands: it would leave as it is, to whoever reads it there.
+pub(crate) fn astray(head: &Parts, places: &[Place]) -> Vec<String> {
+    let listed = |kind: &dyn Fn(&Kind) -> bool| places.iter().any(|place| kind(&place.kind));
+    let mut found = Vec::new();
+    for (name, value) in &head.headers {
+        let is_place = listed(&|kind| matches!(kind, Kind::Header(header) if header == name));
+        if !is_place && keys::holds_virtual(&String::from_utf8_lossy(value.as_bytes())) {
+            found.push(format!("header {name}"));
+        }
+    }
+    if keys::holds_virtual(&percent_decoded(head.uri.path())) {
+        found.push("path".to_owned());
+    }
+    for pair in head.uri.query().unwrap_or_default().split('&') {
+        let name = percent_decoded(pair.split('=').next().unwrap_or_default());
+        let is_place =
+            listed(&|kind| matches!(kind, Kind::Query(query) if query.eq_ignore_ascii_case(&name)));
+        if !is_place && keys::holds_virtual(&percent_decoded(pair)) {
+            found.push("query".to_owned());
+        }
+    }
+    found
 }
 
 fn values(head: &Parts, place: &Place) -> Vec<Found> {
@@ -143,6 +168,21 @@ mod tests {
         let replaced: Vec<_> =
             kinds.iter().filter(|place| form(place).is_some()).map(Place::label).collect();
         assert_eq!(replaced, ["header authorization", "header x-api-key"]);
+    }
+
+    #[test]
+    fn a_virtual_key_is_found_wherever_in_the_head_nothing_replaces_it() {
+        let key = format!("sk-tg-{}", "a".repeat(43));
+        let strays = |request: http::request::Builder| {
+            let (head, ()) = request.body(()).unwrap().into_parts();
+            astray(&head, PLACES)
+        };
+        let get = |target: &str| http::Request::get(target);
+        assert_eq!(strays(get("/").header("x-debug", format!("key={key}"))), ["header x-debug"]);
+        assert_eq!(strays(get(&format!("/u/{key}?other={key}"))), ["path", "query"]);
+        assert_eq!(strays(get(&format!("/?a=%73{}", key.trim_start_matches('s')))), ["query"]);
+        let placed = get(&format!("/?key={key}")).header("authorization", format!("Bearer {key}"));
+        assert_eq!(strays(placed), [""; 0]);
     }
 
     #[test]

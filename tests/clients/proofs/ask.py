@@ -1,9 +1,10 @@
 """Asks a model over HTTP/1.1 with the standard library alone, from many threads; a line of JSON for each answer.
 
 ask.py SPEC, where SPEC is JSON: api (chat|anthropic), model, prompt, stream, max (output limit or null), threads, each
-(requests a thread), body (sent as it is), headers (added), host, path, method, linger (seconds to stay afterwards),
+(requests a thread), body (sent as it is), bomb (MiB that unpack from a little, twice over), upload (MiB), headers (added), host, path, method, gap (seconds between requests), linger (seconds to stay afterwards),
 fork (leaves a process behind that has a session of its own).
 """
+import gzip
 import http.client
 import json
 import os
@@ -26,6 +27,11 @@ def tell(line):
 
 
 def question():
+    if SPEC.get("bomb"):
+        bomb = gzip.compress(b'{"model":"gpt-5-mini","messages":[],"x":"' + b" " * (SPEC["bomb"] << 20) + b'"}')
+        return gzip.compress(bomb) if SPEC.get("twice") else bomb
+    if SPEC.get("upload"):
+        return b'{"model":"gpt-5-mini","x":"' + b" " * (SPEC["upload"] << 20) + b'"}'
     if SPEC.get("body") is not None:
         return SPEC["body"].encode()
     ask = {"model": SPEC.get("model", "gpt-5-mini"), "messages": [{"role": "user", "content": SPEC.get("prompt", "say:hello")}]}
@@ -57,6 +63,7 @@ def ask(connection):
         body = b""
         while piece := answer.read1(65536):
             body += piece
+        answer.close()
         said["body"], said["whole"] = body.decode("utf-8", "replace")[:65536], True
     except Exception as error:
         said["error"] = f"{type(error).__name__}: {error}"
@@ -73,6 +80,7 @@ def many():
         if not ask(connection):
             connection = None
             time.sleep(0.05)
+        time.sleep(SPEC.get("gap", 0))
 
 
 if SPEC.get("fork") and os.fork() == 0:

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
-use launch::{Ended, Registration, Spec};
+use launch::{Registration, Spec};
 use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
@@ -25,6 +25,8 @@ use crate::gate::socket::Conn;
 use crate::policy_file::{self, PolicyFile};
 use crate::record::Widened;
 use crate::trust;
+use crate::upstream::connect::read_authorities;
+use crate::upstream::resolve::ConnectTo;
 use crate::vault::known::{self, Sorted};
 
 /// Runs a command behind the gate; the exit code is the command's own, or 125 to 127.
@@ -66,7 +68,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         contract.policy.contract(&agent(args, &command)),
         &sorted,
     );
-    let register = register(args, &command, contract.policy, &sorted)?;
+    let register = register(args, &state, &command, contract.policy, &sorted)?;
     let mut conn = client::connect_or_spawn(&state)?;
     let mut spec = Spec::here(program.clone(), arguments.to_vec())
         .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
@@ -75,28 +77,37 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say();
-        inside::prepared(&prepared, &sorted, &state, contract.file.as_deref(), &conn)
+        inside::prepared(
+            &prepared,
+            &sorted,
+            &state,
+            contract.file.as_deref(),
+            &args.upstream_ca,
+            &conn,
+        )
     })
     .map_err(|error| failure(&error))?;
-    if let Some(why) = not_started(program, ended) {
-        // Where standard error is closed nobody wants to know.
-        drop(Out::stderr().line(&Line::of(why)));
-    }
     let code = ended.code();
+    if let Some(line) = not_started(ended, program) {
+        // There is nowhere else to say it.
+        drop(Out::stderr().line(&Line::of(line)));
+    }
     let summary = finish(&mut conn, code)?;
     summary::print(&summary, &state);
     Ok(code)
 }
 
-/// Why there was no command: what a shell says of one that it cannot execute.
-fn not_started(program: &OsStr, ended: Ended) -> Option<String> {
+/// Why there was no command, as a shell would say it.
+fn not_started(ended: launch::Ended, program: &OsStr) -> Option<String> {
     let program = program.to_string_lossy();
     match ended {
-        Ended::Exited(_) | Ended::Killed(_) => None,
-        Ended::NotFound => Some(format!("tollgate: {program}: command not found")),
-        Ended::NotExecutable(number) => {
-            let why = std::io::Error::from_raw_os_error(number);
-            Some(format!("tollgate: {program} cannot be executed: {why}"))
+        launch::Ended::Exited(_) | launch::Ended::Killed(_) => None,
+        launch::Ended::NotFound => {
+            Some(format!("tollgate: {program}: command not found (looked for in PATH, inside)"))
+        }
+        launch::Ended::NotExecutable(errno) => {
+            let why = std::io::Error::from_raw_os_error(errno);
+            Some(format!("tollgate: {program}: cannot be executed: {why}"))
         }
     }
 }
@@ -138,7 +149,7 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
         None => PolicyFile::builtin(),
     };
     if let Some(path) = &args.policy {
-        trusted(state, path, &file)?;
+        trusted(state, path, &file.digest())?;
     }
     let faults = |faults: Vec<policy_file::PolicyFault>| {
         let mut faults = faults.into_iter().map(|fault| fault.to_string());
@@ -161,8 +172,8 @@ fn contract(args: &ExecArgs, command: &str, state: &StateFolder) -> Result<Contr
 }
 
 /// A file named by a flag is the user's word, unless it changed since where a governed command could write.
-fn trusted(state: &StateFolder, path: &Path, file: &PolicyFile) -> Result<(), Failure> {
-    match trust::check(state, path, &file.digest(), false).map_err(Failure::could_not)? {
+fn trusted(state: &StateFolder, path: &Path, digest: &[u8; 32]) -> Result<(), Failure> {
+    match trust::check(state, path, digest, false).map_err(Failure::could_not)? {
         trust::Verdict::MayWiden | trust::Verdict::MayNarrow => Ok(()),
         trust::Verdict::Changed | trust::Verdict::NotTrusted => Err(Failure::no(format!(
             "{} has changed since it was used last, and lies where a governed command could write",
@@ -195,15 +206,30 @@ fn edited(args: &ExecArgs, mut policy: Policy) -> Result<Policy, Failure> {
 
 fn register(
     args: &ExecArgs,
+    state: &StateFolder,
     command: &str,
     policy: Policy,
     sorted: &Sorted,
 ) -> Result<Register, Failure> {
+    for text in &args.connect_to {
+        text.parse::<ConnectTo>()
+            .map_err(|error| Failure::usage(format!("--connect-to {text}: {error}")))?;
+    }
     let mut upstream_ca = Vec::new();
     for path in &args.upstream_ca {
-        upstream_ca.push(std::fs::read_to_string(path).map_err(|error| {
+        let pem = std::fs::read_to_string(path).map_err(|error| {
             Failure::usage(format!("--upstream-ca {} cannot be read: {error}", path.display()))
-        })?);
+        })?;
+        read_authorities(pem.as_bytes())
+            .map_err(|why| Failure::usage(format!("--upstream-ca {} {why}", path.display())))?;
+        trusted(state, path, &Sha256::digest(&pem).into())?;
+        upstream_ca.push(pem);
+    }
+    // The gate trusts what this variable names, as programs do; what is not there it does not read.
+    if let Some(path) = std::env::var_os("SSL_CERT_FILE")
+        && let Ok(bytes) = std::fs::read(&path)
+    {
+        trusted(state, Path::new(&path), &Sha256::digest(bytes).into())?;
     }
     Ok(Register {
         agent: agent(args, command),

@@ -10,8 +10,8 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How much of a refused request is read and thrown away, so that a client that is still sending
-/// sees the refusal and not a reset.
-const DISCARD: u64 = 8 << 20;
+/// sees the refusal and not a reset: twice the largest request.
+const DISCARD: u64 = 64 << 20;
 /// How long the gate goes on discarding.
 const DISCARD_FOR: Duration = Duration::from_secs(10);
 /// How long a client may take between two pieces of a body.

@@ -134,7 +134,9 @@ impl Exchange {
         }
         if let Some(key) = self.key() {
             // The chain has refused it already; a key has no business here otherwise.
-            if self.run.credential_for(&self.connection.host).as_ref() != Some(&key.credential) {
+            let held = self.run.credential_for(&self.connection.host);
+            let secure = self.connection.scheme == Scheme::Https;
+            if !secure || held.as_ref() != Some(&key.credential) {
                 return Err(super::unsealed());
             }
             let unusable = |error: &dyn std::error::Error| {

@@ -23,6 +23,7 @@ use crate::keys;
 use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
 use crate::upstream::resolve::ResolveError;
+use crate::vault::known;
 
 /// How long a request waits for money that open exchanges may give back (DESIGN §5).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,15 +47,14 @@ impl Exchange {
         let found = places::standing(head, self.dialect.places());
         let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
         let presented = self.gate.keys.present(&values, &caller, self.case.received);
-        self.case.credentials = Known::Fact(
-            found
-                .iter()
-                .map(|found| CredentialStanding {
-                    place: found.place.label(),
-                    what: self.what_stands(found),
-                })
-                .collect(),
-        );
+        let placed = found.iter().map(|found| CredentialStanding {
+            place: found.place.label(),
+            what: self.what_stands(found),
+        });
+        let astray = places::astray(head, self.dialect.places());
+        let astray =
+            astray.into_iter().map(|place| CredentialStanding { place, what: Standing::Foreign });
+        self.case.credentials = Known::Fact(placed.chain(astray).collect());
         self.used = presented.used;
         self.case.key = Known::Fact(presented.presented);
         let key = self.key().map(|key| key.id.clone());
@@ -69,10 +69,12 @@ impl Exchange {
         let value = found.value.as_str();
         if keys::is_virtual(value) {
             // Where nothing replaces it, it would leave as it is.
-            return if places::form(&found.place).is_some() {
-                Standing::VirtualKey
-            } else {
-                Standing::Foreign
+            let credential = self.run.credential_for(&self.connection.host);
+            let takes =
+                credential.as_deref().and_then(known::named).map_or(&[][..], |it| it.places);
+            return match places::form(&found.place) {
+                Some(form) if takes.contains(&form) => Standing::VirtualKey,
+                Some(_) | None => Standing::Foreign,
             };
         }
         if found.place.role == Role::Account && self.run.sets_account(&found.place, value) {

@@ -60,14 +60,23 @@ pub(super) fn register(
     drop(inside);
     let event = run_event(&run, &register.by, RunEvent::Started, None);
     traffic.block_on(gate.journal.commit(Kind::Run, run.who(None), &event))?;
-    let env = traffic.block_on(issue(gate, &run, register.keys))?;
-    open(gate, &run, listeners, traffic)?;
-    gate.runs
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(run.id.clone(), Arc::clone(&run));
-    let prepared = Prepared { run: run.id.clone(), env, ca_pem: gate.leaves.authority().pem() };
-    Ok((Registered { run, by: register.by }, prepared))
+    let registered = Registered { run: Arc::clone(&run), by: register.by };
+    let issued = traffic.block_on(issue(gate, &run, register.keys));
+    match issued.and_then(|env| open(gate, &run, listeners, traffic).map(|()| env)) {
+        Ok(env) => {
+            gate.runs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(run.id.clone(), Arc::clone(&run));
+            let ca_pem = gate.leaves.authority().pem();
+            Ok((registered, Prepared { run: run.id.clone(), env, ca_pem }))
+        }
+        Err(error) => {
+            // What was begun is taken back: its keys open nothing, and nothing waits for connections.
+            registered.finish(gate, traffic, None);
+            Err(error)
+        }
+    }
 }
 
 struct Descriptors {

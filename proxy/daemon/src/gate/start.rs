@@ -4,9 +4,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, Resource, getrlimit, setrlimit};
 
 use crate::folder::StateFolder;
 
@@ -21,6 +22,10 @@ const LOG_LIMIT: i64 = 16 << 20;
 pub(crate) const READY: &str = "ready";
 /// The one line of a gate whose ledger another one holds.
 pub(crate) const BUSY: &str = "busy";
+/// The most bytes that one gate writes to its log: what agents do is logged too, and must not fill
+/// the disk that the ledger needs.
+const LOG_OF_ONE_GATE: u64 = 64 << 20;
+
 /// What begins the one line of a gate that could not start.
 pub(crate) const FAILED: &str = "failed";
 
@@ -82,8 +87,17 @@ impl Start {
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(log(&state)?)?;
         rustix::process::chdir("/")?;
+        take_all_descriptors()?;
         Ok(Self { state, readiness: Readiness(said.into()) })
     }
+}
+
+/// Raises the soft limit of descriptors to the hard one: one run's connections must not use up those
+/// that the next run and the command line need.
+fn take_all_descriptors() -> io::Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    Ok(setrlimit(Resource::Nofile, limit)?)
 }
 
 /// Opens the log for appending; also what a panic says goes there.
@@ -97,12 +111,61 @@ fn log(state: &StateFolder) -> io::Result<File> {
     Ok(rustix::fs::openat(state.fd(), LOG, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
+/// Bytes that this process has logged.
+static LOGGED: AtomicU64 = AtomicU64::new(0);
+
+/// The log, up to its limit.
+struct Capped(&'static AtomicU64);
+
+impl Write for Capped {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let before = self.0.fetch_add(line.len() as u64, Ordering::Relaxed);
+        let after = before.saturating_add(line.len() as u64);
+        if after <= LOG_OF_ONE_GATE {
+            return io::stderr().write(line);
+        }
+        if before <= LOG_OF_ONE_GATE {
+            io::stderr().write_all(b"{\"message\":\"the log is full; nothing more is logged until the gate starts again\"}\n")?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
 /// Writes JSON lines to the log; `TOLLGATE_LOG` sets what (`debug`, `tollgate::exchange=trace`).
 pub fn log_as_json() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("TOLLGATE_LOG")
         .unwrap_or_else(|_unset| tracing_subscriber::EnvFilter::new("info"));
-    let set =
-        tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(io::stderr).try_init();
+    // A log that cannot be written (a full disk) is not complained about on the same descriptor: that
+    // complaint would panic, in the middle of a request.
+    let set = tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(|| Capped(&LOGGED))
+        .log_internal_errors(false)
+        .try_init();
     // Fails where a subscriber is set already, which then stays.
     drop(set);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_full_takes_no_more_and_fails_nobody() {
+        static FULL: AtomicU64 = AtomicU64::new(LOG_OF_ONE_GATE + 1);
+        assert_eq!(Capped(&FULL).write(b"more").unwrap(), 4);
+        assert_eq!(FULL.load(Ordering::Relaxed), LOG_OF_ONE_GATE + 5);
+    }
+
+    #[test]
+    fn a_gate_may_open_all_that_it_could() {
+        take_all_descriptors().unwrap();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
 }

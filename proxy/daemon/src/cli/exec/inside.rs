@@ -118,6 +118,7 @@ pub(super) fn prepared(
     sorted: &Sorted,
     state: &StateFolder,
     policy: Option<&Path>,
+    upstream_ca: &[PathBuf],
     conn: &Conn,
 ) -> Result<launch::Prepared, Box<dyn Error + Send + Sync>> {
     let bundles: Vec<PathBuf> =
@@ -127,7 +128,7 @@ pub(super) fn prepared(
     let mut trusted = std::fs::read(bundle)?;
     if let Some(own) = std::env::var_os("SSL_CERT_FILE").filter(|own| Path::new(own) != bundle) {
         trusted.push(b'\n');
-        trusted.extend(std::fs::read(own).unwrap_or_default());
+        trusted.extend(certificates(&std::fs::read_to_string(own).unwrap_or_default()).bytes());
     }
     trusted.push(b'\n');
     trusted.extend_from_slice(prepared.ca_pem.as_bytes());
@@ -142,6 +143,7 @@ pub(super) fn prepared(
     absent.extend(place.folder(state).map(|folder| Absent { path: folder, inode: None }));
     let mut read_only = vec![std::env::current_exe()?];
     read_only.extend(policy.map(std::path::absolute).transpose()?);
+    read_only.extend(trusted_by_name(upstream_ca)?);
     Ok(launch::Prepared {
         environment: environment(prepared, sorted, bundle),
         covers: covers.collect(),
@@ -149,6 +151,34 @@ pub(super) fn prepared(
         absent,
         gate_alive: Some(conn.stream().try_clone()?.into()),
     })
+}
+
+/// The certificates of a file that a variable names, and nothing else of it: what stands there becomes
+/// readable to everybody inside.
+fn certificates(file: &str) -> String {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let base64 = |line: &str| {
+        line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    };
+    let mut kept = String::new();
+    for block in file.split(BEGIN).skip(1) {
+        let Some((body, _)) = block.split_once(END) else { continue };
+        if body.lines().all(|line| base64(line.trim())) {
+            kept.push_str(&[BEGIN, body, END, "\n"].concat());
+        }
+    }
+    kept
+}
+
+/// What the next run trusts an upstream by, where a variable or a flag names it.
+fn trusted_by_name(upstream_ca: &[PathBuf]) -> std::io::Result<Vec<PathBuf>> {
+    let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(std::env::var_os);
+    variables
+        .map(PathBuf::from)
+        .chain(upstream_ca.iter().cloned())
+        .map(std::path::absolute)
+        .collect()
 }
 
 /// Variables that are set, and those that are taken away.
@@ -166,4 +196,19 @@ fn environment(
         prepared.env.iter().map(|(name, value)| (name.into(), Some(value.0.as_str().into()))),
     );
     edits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_file_that_a_variable_names_only_certificates_are_shown_inside() {
+        let own = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n";
+        let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n";
+        assert_eq!(certificates(&format!("# comment\n{key}{own}{key}")), own);
+        assert_eq!(certificates("OPENAI_API_KEY=sk-secret\n"), "");
+        let posing = "-----BEGIN CERTIFICATE-----\nkey: s3cret!\n-----END CERTIFICATE-----\n";
+        assert_eq!(certificates(posing), "");
+    }
 }
