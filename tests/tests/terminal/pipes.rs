@@ -33,8 +33,11 @@ fn control_c_ends_a_whole_pipeline() -> Result<()> {
     screen.shows("ready")?;
     screen.key("C-c")?;
     screen.shows("chain valid")?;
+    // The command may have seen the end of its input before it was interrupted.
     screen.line("echo codes=${PIPESTATUS[*]}")?;
-    screen.shows("codes=130 130 130")?;
+    screen.shows_that("the codes", |shown| {
+        shown.contains("codes=130 130 130") || shown.contains("codes=130 0 130")
+    })?;
     Ok(())
 }
 
