@@ -225,17 +225,27 @@ fn process(path: &Path) -> Option<Process> {
 /// # Errors
 /// When there is none soon.
 pub fn gate(stand: &Stand) -> Result<Process> {
-    let state = fs::canonicalize(stand.state())?;
-    until(SOON, "a gate of the state folder", || {
-        let gates = processes()?.into_iter().filter(|process| process.command.contains("__gate"));
-        Ok(gates.into_iter().find(|process| {
-            let open = fs::read_dir(format!("/proc/{}/fd", process.pid));
-            let links = open.into_iter().flatten().flatten();
-            links
-                .into_iter()
-                .any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(&state)))
-        }))
+    until(SOON, "a gate of the state folder", || running_gate(stand))
+}
+
+/// Waits until the state folder has no gate: it ends by itself after its last run.
+///
+/// # Errors
+/// When it goes on.
+pub fn gate_ended(stand: &Stand) -> Result<()> {
+    until(SOON, "the gate ends after its last run", || {
+        Ok(running_gate(stand)?.is_none().then_some(()))
     })
+}
+
+fn running_gate(stand: &Stand) -> Result<Option<Process>> {
+    let state = fs::canonicalize(stand.state())?;
+    let gates = processes()?.into_iter().filter(|process| process.command.contains("__gate"));
+    Ok(gates.into_iter().find(|process| {
+        let open = fs::read_dir(format!("/proc/{}/fd", process.pid));
+        let links = open.into_iter().flatten().flatten();
+        links.into_iter().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.starts_with(&state)))
+    }))
 }
 
 /// The first process inside a run, and the one that it was started for.

@@ -16,7 +16,7 @@ static SITES: AtomicU8 = AtomicU8::new(1);
 
 /// Two network namespaces joined by a wire: the site, where programs run, and its neighbour, who counts.
 struct Site {
-    site: String,
+    here: String,
     neighbour: String,
     counting: Option<Running>,
 }
@@ -36,7 +36,7 @@ impl Site {
         let number = format!("{}-{}", std::process::id(), SITES.fetch_add(1, Ordering::Relaxed));
         let (site, neighbour) = (format!("e2e-s{number}"), format!("e2e-n{number}"));
         ip(&format!("netns add {site}"))?;
-        let mut made = Self { site: site.clone(), neighbour: neighbour.clone(), counting: None };
+        let mut made = Self { here: site.clone(), neighbour: neighbour.clone(), counting: None };
         ip(&format!("netns add {neighbour}"))?;
         ip(&format!("link add wire netns {site} type veth peer name wire netns {neighbour}"))?;
         for (space, v4, v6) in [(&site, "10.213.7.1", "fd13:7::1"), (&neighbour, V4, V6)] {
@@ -58,7 +58,7 @@ impl Site {
 
     /// How a program is started at the site.
     fn at(&self) -> [String; 2] {
-        ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.site)]
+        ["nsenter".to_owned(), format!("--net=/run/netns/{}", self.here)]
     }
 
     /// What has arrived so far. A marker sent last has arrived, so all that was sent before it has.
@@ -67,7 +67,7 @@ impl Site {
         let marks = |text: &str| text.matches("\"port\": 9999").count();
         let before = marks(&counting.stdout()?);
         let send = format!("echo mark > /dev/udp/{V4}/9999");
-        let [nsenter, net] = [&"nsenter".to_owned(), &format!("--net=/run/netns/{}", self.site)];
+        let [nsenter, net] = [&"nsenter".to_owned(), &format!("--net=/run/netns/{}", self.here)];
         ensure!(
             Command::new(nsenter).arg(net).args(["bash", "-c", &send]).status()?.success(),
             "no marker"
@@ -81,7 +81,7 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         self.counting = None;
-        for space in [&self.site, &self.neighbour] {
+        for space in [&self.here, &self.neighbour] {
             drop(ip(&format!("netns del {space}")));
         }
     }

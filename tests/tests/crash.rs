@@ -11,12 +11,12 @@ use e2e::proofs::{
 };
 use serde_json::json;
 
-/// Eight threads that ask for as long as they live, every second one for a stream, and a process that left its session.
+/// Eight threads that ask for as long as they live, and a process that left its session.
 fn load(stand: &Stand, stream: bool) -> Result<Vec<String>> {
     let prompt = if stream { "slow:5 split:2 say:hello there" } else { "say:hello there" };
     asking(
         stand,
-        &json!({"threads": 8, "each": 100_000, "stream": stream, "prompt": prompt, "fork": true}),
+        &json!({"threads": 8, "each": 100_000, "gap": 0.05, "stream": stream, "prompt": prompt, "fork": true}),
     )
 }
 
@@ -136,8 +136,8 @@ fn nothing_of_the_command_outlives_its_front() -> Result<()> {
 fn a_killed_init_takes_its_run_along_and_nothing_else() -> Result<()> {
     let stand = Stand::new()?;
     let other = stand.gate(&["--agent", "other"])?;
-    let mut other =
-        other.start(asking(&stand, &json!({"each": 100_000, "prompt": "say:other"}))?)?;
+    let mut other = other
+        .start(asking(&stand, &json!({"each": 100_000, "gap": 0.05, "prompt": "say:other"}))?)?;
     let mut run = stand.gate(&[])?.start(load(&stand, false)?)?;
     run.until_stdout(LIMIT, |text| answers(text).len() >= 5)?;
     let (init, command) = inside(run.pid())?;

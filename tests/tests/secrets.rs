@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use e2e::harness::{LIMIT, Stand};
 use e2e::proofs::{answers, ask, ask_once, asking, gate, inside, python, slay, tail};
 use e2e::provider::KeySeen;
@@ -11,18 +13,18 @@ use serde_json::{Value, json};
 
 /// A key that no other test writes anywhere, and that nobody takes for real.
 fn own_key() -> String {
-    let letters: String =
-        format!("{:x}", std::process::id()).repeat(40).chars().take(140).collect();
-    let (front, back) = letters.split_at(74);
-    [
-        "sk-proj-",
-        &front.replace('0', "x"),
-        "T3Blbk",
-        "FJ",
-        &back[..66].replace('0', "y"),
-        "abcdefgh",
-    ]
-    .concat()
+    let mixed = |seed: u32, len: usize| -> String {
+        let number = seed.wrapping_mul(2_654_435_761).to_string();
+        number
+            .chars()
+            .cycle()
+            .zip("aBcDeFgHiJ".chars().cycle())
+            .flat_map(|(a, b)| [a, b])
+            .take(len)
+            .collect()
+    };
+    let seed = std::process::id();
+    ["sk-proj-", &mixed(seed, 74), "T3Blbk", "FJ", &mixed(seed + 1, 74)].concat()
 }
 
 /// Searches inside a run; what was found and what was read.
@@ -84,18 +86,42 @@ fn holds(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
 }
 
+/// What every command says of all that happened.
+fn outputs(stand: &Stand) -> Result<Vec<(String, String)>> {
+    let ids: Vec<String> = tail(stand)?
+        .iter()
+        .filter_map(|line| line.get("id").and_then(Value::as_str).map(str::to_owned))
+        .collect();
+    ensure!(ids.len() >= 6, "only {} decisions", ids.len());
+    let shown = ids.iter().map(|id| vec!["inspect", id.as_str()]);
+    let summed = [vec!["tail", "-n", "1000"], vec!["spend"], vec!["budget"], vec!["metrics"]];
+    let mut outputs = Vec::new();
+    for words in shown.chain(summed) {
+        for form in [&["--json"][..], &[]] {
+            let outcome = stand.tollgate(&[&words, form].concat())?;
+            outputs.push((words.join(" "), outcome.stdout + &outcome.stderr));
+        }
+    }
+    Ok(outputs)
+}
+
+/// The middle of a key as it is, in hexadecimal, and in base64 at each of its three offsets.
+fn forms(key: &str) -> Vec<Vec<u8>> {
+    let inner: Vec<u8> = key.bytes().skip(8).take(92).collect();
+    let hex = inner.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let mut forms = vec![inner.clone(), hex.into()];
+    for at in 0..3 {
+        let piece: Vec<u8> = inner.iter().copied().skip(at).take(30).collect();
+        forms.push(STANDARD_NO_PAD.encode(piece).into());
+    }
+    forms
+}
+
 #[test]
 fn the_real_key_is_in_no_record_log_or_output_of_the_gate() -> Result<()> {
-    use base64::Engine as _;
     let stand = Stand::new()?;
     let key = stand.provider().keys().openai.clone();
-    let inner = &key[8..100];
-    let hex: String = inner.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut forms: Vec<Vec<u8>> = vec![inner.into(), hex.into()];
-    for at in 0..3 {
-        let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(&inner[at..at + 30]);
-        forms.push(encoded.into());
-    }
+    let forms = forms(&key);
     let clean = |what: &str, bytes: &[u8]| match forms.iter().position(|form| holds(bytes, form)) {
         Some(form) => bail!("{what} holds the key in form {form}"),
         None => Ok(()),
@@ -127,18 +153,8 @@ fn the_real_key_is_in_no_record_log_or_output_of_the_gate() -> Result<()> {
     }
     let front = format!("/proc/{}/cmdline", run.pid());
     clean(&front, &fs::read(&front)?)?;
-    let ids: Vec<String> = tail(&stand)?
-        .iter()
-        .filter_map(|line| line.get("id").and_then(Value::as_str).map(str::to_owned))
-        .collect();
-    ensure!(ids.len() >= 6, "only {} decisions", ids.len());
-    for words in [vec!["tail", "-n", "1000"], vec!["spend"], vec!["budget"]]
-        .into_iter()
-        .chain(ids.iter().map(|id| vec!["inspect", id]))
-    {
-        let outcome = stand.tollgate(&[&words[..], &["--json"]].concat())?;
-        clean(words[0], outcome.stdout.as_bytes())?;
-        clean(words[0], outcome.stderr.as_bytes())?;
+    for (what, text) in outputs(&stand)? {
+        clean(&what, text.as_bytes())?;
     }
     let mut count = 0;
     files(&stand.state(), &mut |path, bytes| {

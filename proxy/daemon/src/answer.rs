@@ -1,13 +1,14 @@
 //! One answer: decode, scan, judge, release or cut.
 
 pub mod body;
+mod hold;
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use decide::case::EndpointClass;
 use decide::scan::{AnswerScanner, Sight};
-use decide::stream::{Holdback, Kind, Ruling, StreamEvent, StreamJudge};
+use decide::stream::{Kind, Ruling, StreamEvent, StreamJudge};
 use decide::verdict::KeyEnd;
 use decide::{Missing, Reason, Refusal, RuleId};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use wire::{AnswerTerms, CutState, Decoder, Heard, HeardKind};
 
 use crate::answer::body::{AnswerBody, Releaser};
+use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
 use crate::upstream::pool::{ConnHandle, Sent};
@@ -24,9 +26,6 @@ use crate::upstream::{self, headers};
 /// How long a provider may say nothing in the middle of an answer. Longer than any documented
 /// interval between keep-alives; the exchange ends with an error then, as unavailable.
 const SILENCE: Duration = Duration::from_mins(10);
-/// The most bytes of an answer that may wait for a candidate to be decided. What is in doubt for
-/// longer than this, in an answer that goes on beside it, cannot be told from a way to fill memory.
-const WAITING: usize = 4 << 20;
 
 /// An answer that has begun.
 pub(crate) struct Carried {
@@ -54,8 +53,7 @@ pub(crate) async fn carry(carried: Carried) {
         ended,
         body,
         scanner: AnswerScanner::default(),
-        holdback: Holdback::default(),
-        waiting: 0,
+        hold: Hold::default(),
         event: 0,
     };
     match decoder {
@@ -79,9 +77,7 @@ struct Following {
     ended: Ended,
     body: Incoming,
     scanner: AnswerScanner,
-    holdback: Holdback<Bytes>,
-    /// Bytes in it.
-    waiting: usize,
+    hold: Hold,
     /// Number of the next event.
     event: u64,
 }
@@ -258,22 +254,18 @@ impl Following {
                 HeardKind::KeepAlive => Kind::KeepAlive,
                 HeardKind::Content | HeardKind::Withheld => Kind::Content,
             };
-            self.waiting += one.bytes.len();
-            for piece in self.holdback.push(self.event, one.bytes, kind, sight.waits_from) {
-                self.waiting -= piece.len();
-                released.push(piece);
-            }
-            self.event += 1;
-            if self.waiting > WAITING {
-                tracing::info!(id = self.exchange.case.id, "too much of an answer waits");
+            let event = (self.event, one.bytes);
+            if let Err(error) = self.hold.push(event, kind, sight.waits_from, &mut released) {
+                tracing::info!(%error, id = self.exchange.case.id, "an answer is cut");
                 return Err(unreadable_refusal());
             }
+            self.event += 1;
         }
         if finished {
             if let Ruling::Cut(refusal) = self.judge.see(&StreamEvent::End) {
                 return Err(refusal);
             }
-            released.extend(self.holdback.end());
+            released.extend(self.hold.end());
         }
         Ok(released)
     }

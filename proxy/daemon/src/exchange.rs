@@ -153,32 +153,32 @@ impl Exchange {
         let mut judging = CHAIN.open(&run.policy, run.mode);
         self.gather_ingress(&head);
         if !judging.band(Band::Ingress, &self.case) {
-            self.refuse(judging.decide(), Some(body), reply).await;
+            Box::pin(self.refuse(judging.decide(), Some(body), reply)).await;
             return None;
         }
         let whole = match self.read_body(&head, &mut body, &mut reply).await {
             Ok(whole) => whole,
             Err(stop) => {
-                self.stopped(stop, Some(body), reply).await;
+                Box::pin(self.stopped(stop, Some(body), reply)).await;
                 return None;
             }
         };
         let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
         if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
-            self.stopped(stop, Some(body), reply).await;
+            Box::pin(self.stopped(stop, Some(body), reply)).await;
             return None;
         }
         if !judging.band(Band::Filtering, &self.case) {
-            self.refuse(judging.decide(), Some(body), reply).await;
+            Box::pin(self.refuse(judging.decide(), Some(body), reply)).await;
             return None;
         }
         let scanned = self.gather_content(&head, &whole, &reading);
         if !judging.band(Band::Content, &self.case) {
-            self.refuse(judging.decide(), None, reply).await;
+            Box::pin(self.refuse(judging.decide(), None, reply)).await;
             return None;
         }
         if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
-            self.stopped(stop, None, reply).await;
+            Box::pin(self.stopped(stop, None, reply)).await;
             return None;
         }
         if judging.band(Band::Engines, &self.case) {
@@ -186,7 +186,7 @@ impl Exchange {
         }
         let decision = judging.decide();
         let Outcome::Forward { redact } = decision.outcome else {
-            self.refuse(decision, None, reply).await;
+            Box::pin(self.refuse(decision, None, reply)).await;
             return None;
         };
         let outbound = self.amend(&head, &whole, &reading, &scanned, redact);

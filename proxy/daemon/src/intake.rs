@@ -14,12 +14,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use wire::Provider;
 
 use crate::exchange;
 use crate::gate::Gate;
-use crate::listen::hello::{self, Hello, Limits, Opening};
+use crate::listen::hello::{self, Hello, Limits, Opening, Replay};
 use crate::opaque;
 use crate::run::Run;
 use crate::upstream::resolve::Resolved;
@@ -141,15 +142,38 @@ struct Going {
     named: Option<String>,
 }
 
+/// A connection whose requests can be read.
+enum Begun {
+    Clear(Arc<Connection>, Replay<TcpStream>),
+    Tls(Arc<Connection>, Box<TlsStream<TcpStream>>),
+}
+
+/// One connection. What its beginning needed is freed before the first request is read.
 async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr) {
+    match Box::pin(begin(gate, run, stream, peer)).await {
+        Some(Begun::Clear(connection, stream)) => Box::pin(serve(connection, stream, false)).await,
+        Some(Begun::Tls(connection, stream)) => {
+            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Box::pin(serve(connection, stream, h2)).await;
+        }
+        None => {}
+    }
+}
+
+async fn begin(
+    gate: Arc<Gate>,
+    run: Arc<Run>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> Option<Begun> {
     let Some(asked) = run.enforcement.original_dst(peer) else {
         gate.metrics.strays.inc();
-        return;
+        return None;
     };
     // A request and its answer are whole messages: nothing is gained by waiting for more to send.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection ended before it began");
-        return;
+        return None;
     }
     let named = match asked.ip().to_canonical() {
         IpAddr::V4(v4) => run.names.name_of(v4).map(|name| name.to_string()),
@@ -159,13 +183,14 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
     let host = going.named.clone().unwrap_or_else(|| asked.ip().to_canonical().to_string());
     if is_opaque(run.contract(), &host, asked.port()) {
         let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
-        return opaque::carry(connection, stream).await;
+        opaque::carry(connection, stream).await;
+        return None;
     }
     match hello::open(stream, Limits::default()).await {
-        Ok(Opening::Tls(hello)) => tls(gate, run, *hello, going).await,
+        Ok(Opening::Tls(hello)) => return tls(gate, run, *hello, going).await,
         Ok(Opening::Http(stream)) => {
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Http, true);
-            serve(connection, stream, false).await;
+            return Some(Begun::Clear(connection, stream));
         }
         Ok(Opening::Http2(stream) | Opening::Other(stream)) => {
             let connection = Connection::to(gate, run, host, asked.port(), Scheme::Opaque, true);
@@ -178,6 +203,7 @@ async fn one(gate: Arc<Gate>, run: Arc<Run>, stream: TcpStream, peer: SocketAddr
         Ok(Opening::Closed) => {}
         Err(error) => tracing::info!(%error, host, "a connection's beginning cannot be read"),
     }
+    None
 }
 
 fn is_opaque(contract: Option<&Contract>, host: &str, port: u16) -> bool {
@@ -186,7 +212,12 @@ fn is_opaque(contract: Option<&Contract>, host: &str, port: u16) -> bool {
     })
 }
 
-async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Going) {
+async fn tls(
+    gate: Arc<Gate>,
+    run: Arc<Run>,
+    hello: Hello<TcpStream>,
+    going: Going,
+) -> Option<Begun> {
     let port = going.asked.port();
     let literal = || going.asked.ip().to_canonical().to_string();
     let host =
@@ -197,7 +228,7 @@ async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Goi
         exchange::settle::refuse_connection(&connection, refusal).await;
         // The client may be gone already.
         drop(hello.refuse(hello::Refusal::AccessDenied).await);
-        return;
+        return None;
     }
     let config =
         match connection.gate.leaves.server_config(&connection.host, connection.gate.clock.now()) {
@@ -205,16 +236,14 @@ async fn tls(gate: Arc<Gate>, run: Arc<Run>, hello: Hello<TcpStream>, going: Goi
             Err(error) => {
                 tracing::error!(%error, host = connection.host, "no certificate can be made");
                 drop(hello.refuse(hello::Refusal::Unavailable).await);
-                return;
+                return None;
             }
         };
     match hello.accept(config, HANDSHAKE_WITHIN).await {
-        Ok(stream) => {
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            serve(connection, stream, h2).await;
-        }
+        Ok(stream) => Some(Begun::Tls(connection, Box::new(stream))),
         Err(error) => {
             tracing::info!(%error, host = connection.host, "a client does not accept the gate's certificate");
+            None
         }
     }
 }

@@ -31,7 +31,7 @@ const OBSERVED: usize = 256;
 /// What is counted together.
 const MORE: &str = "others";
 /// Connections that one run may have open; the next ones wait in the listener's backlog.
-pub const CONNECTIONS: usize = 512;
+pub const CONNECTIONS: usize = 4096;
 /// Exchanges that one run may have under way. With the longest heads they hold 128 MiB.
 pub const EXCHANGES: usize = 2048;
 

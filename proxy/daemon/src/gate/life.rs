@@ -27,8 +27,8 @@ use crate::vault::{MasterKey, Secret, Vault, VaultError};
 const CA: &str = "tollgate/ca";
 /// How long a new gate waits for whoever started it.
 const FIRST_CALL: Duration = Duration::from_secs(20);
-/// Worker threads that carry traffic.
-const WORKERS: usize = 2;
+/// The most worker threads that carry traffic.
+const WORKERS: usize = 8;
 
 /// Why a gate cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +139,7 @@ impl Running {
         let place = Place::of(state).map_err(|error| StartError::Key(error.to_string()))?;
         let listener = Listener::bind(place).map_err(system("listening for the command line"))?;
         let traffic = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
+            .worker_threads(workers())
             .thread_name("traffic")
             .enable_all()
             .build()
@@ -186,6 +186,11 @@ fn open_ledger(
     };
     let views = shared.now();
     views.unread.map_or(Ok((ledger, views.clone())), |seq| Err(StartError::Unread(seq)))
+}
+
+/// One worker for each processor that this process may use: more would only wait for each other.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS)
 }
 
 /// The deployment's CA: made once, sealed in the vault.

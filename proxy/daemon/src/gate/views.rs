@@ -1,9 +1,12 @@
 //! What follows from the ledger: money, keys and kill switches. It can be thrown away and rebuilt.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::{Entry, Kind, RestoreError, View};
-use serde::{Deserialize, Serialize};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::keys::{self, KeyEvent, KeyUsed};
 use crate::kills::Switches;
@@ -27,11 +30,48 @@ pub struct Views {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Views>>);
 
-/// What of a decision the views follow.
-#[derive(Deserialize)]
-struct DecidedPart {
+/// What of a decision the views follow: its first two members.
+#[derive(Default)]
+struct Beginning {
     booked: Option<Booked>,
     used: Option<KeyUsed>,
+}
+
+/// Ends the reading of a decision once all that is wanted was read.
+const ENOUGH: &str = "enough was read";
+
+impl Beginning {
+    /// Reads `body` up to the end of its second member. All of it is some thousand bytes, for every
+    /// request, and the writer's thread waits for nobody.
+    fn read(body: &str) -> Result<Self, serde_json::Error> {
+        let mut beginning = Self::default();
+        let mut reader = serde_json::Deserializer::from_str(body);
+        match reader.deserialize_map(Members(&mut beginning)) {
+            Err(error) if !error.to_string().starts_with(ENOUGH) => Err(error),
+            Ok(()) | Err(_) => Ok(beginning),
+        }
+    }
+}
+
+struct Members<'a>(&'a mut Beginning);
+
+impl<'de> Visitor<'de> for Members<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a decision")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
+            match name.as_ref() {
+                "booked" => self.0.booked = members.next_value()?,
+                "used" => self.0.used = members.next_value()?,
+                _ => return Err(serde::de::Error::custom(ENOUGH)),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What of an outcome the views follow.
@@ -78,11 +118,11 @@ impl Views {
         let body = &entry.body;
         match entry.kind {
             Kind::Decision => {
-                let part: DecidedPart = body.read()?;
-                if let Some(booked) = part.booked {
+                let Beginning { booked, used } = Beginning::read(body.as_str())?;
+                if let Some(booked) = booked {
                     self.books.apply(&MoneyEvent::Booked(booked));
                 }
-                if let Some(used) = part.used {
+                if let Some(used) = used {
                     self.keys.apply(&KeyEvent::Used(used));
                 }
             }
@@ -120,5 +160,24 @@ impl Views {
             | Kind::Recovered => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Beginning;
+
+    #[test]
+    fn of_a_decision_only_the_beginning_is_read() {
+        let body = r#"{"booked":null,"used":{"id":"k_1","run":"R"},"id":"x","case":{"whatever"#;
+        let read = Beginning::read(body).unwrap();
+        assert_eq!((read.booked, read.used.unwrap().id), (None, "k_1".to_owned()));
+    }
+
+    #[test]
+    fn a_beginning_that_cannot_be_read_is_not_passed_over() {
+        assert!(Beginning::read(r#"{"booked":7,"used":null,"id":"x"}"#).is_err());
+        assert!(Beginning::read(r#"{"booked":null"#).is_err());
+        assert!(Beginning::read("").is_err());
     }
 }

@@ -212,7 +212,9 @@ impl<B: RequestBody> Pool<B> {
                 Err(Failed::Sent(error)) => return Err(UpstreamError::of(&key.host, &error)),
             }
         }
-        let (link, reused) = lane.connect(&self.0.connector, &target.addresses).await?;
+        // A handshake's future is large, and most requests find a connection.
+        let connecting = lane.connect(&self.0.connector, &target.addresses);
+        let (link, reused) = Box::pin(connecting).await?;
         match link.send(&lane, request).await {
             Ok((response, link)) => answered(lane, response, link, reused),
             Err(Failed::Unsent(_)) => Err(UpstreamError::Closed(key.host.to_string())),

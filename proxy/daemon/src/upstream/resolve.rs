@@ -121,7 +121,8 @@ impl Resolver {
         };
         let mut ips = match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) => vec![ip],
-            Err(_name) => self.look_up(host).await?,
+            // Few requests get here, and the future is large: it is not part of every exchange's.
+            Err(_name) => Box::pin(self.look_up(host)).await?,
         };
         ips.sort_by_key(IpAddr::is_ipv6);
         let addresses = ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
