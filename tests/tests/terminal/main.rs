@@ -2,6 +2,7 @@
 
 mod inside;
 mod jobs;
+mod pipes;
 mod policy;
 mod runs;
 mod screen;

@@ -24,8 +24,10 @@ fn exit_codes_arrive_in_the_users_shell() -> Result<()> {
         ensure!(shell.stderr.contains("chain valid"), "{words:?} has no summary: {shell:?}");
         let said = shell.stderr.lines().find(|line| line.contains("no-")).unwrap_or_default();
         let wanted = match code {
-            126 => "tollgate: ./no-program cannot be executed: Permission denied (os error 13)",
-            127 => "tollgate: no-such-program-anywhere: command not found",
+            126 => "tollgate: ./no-program: cannot be executed: Permission denied (os error 13)",
+            127 => {
+                "tollgate: no-such-program-anywhere: command not found (looked for in PATH, inside)"
+            }
             _ => "",
         };
         ensure!(said == wanted, "{words:?}: {shell:?}");

@@ -164,10 +164,13 @@ impl Relay<'_> {
                 .control
                 .as_ref()
                 .map(|control| News::receive(control.as_fd()))
-                .transpose()?
+                .transpose()
             {
-                Some(Some(news)) => self.hear(news)?,
-                Some(None) | None => self.control = None,
+                Ok(Some(Some(news))) => self.hear(news)?,
+                Ok(Some(None) | None) => self.control = None,
+                // Init ended before it read an order. Said once; what it told before that comes after it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+                Err(error) => return Err(error),
             },
             Event::Signalled => {
                 while let Some(signal) = self.signals.fd.read_signal()? {

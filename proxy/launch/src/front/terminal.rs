@@ -7,7 +7,7 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags},
-    termios::{OptionalActions, Termios},
+    termios::{InputModes, LocalModes, OptionalActions, OutputModes, Termios},
 };
 
 use crate::{streams::Stream, sys};
@@ -18,6 +18,8 @@ pub(super) struct Terminal {
     tty: OwnedFd,
     master: OwnedFd,
     saved: Termios,
+    /// What the command's terminal was given last.
+    given: Termios,
     raw: bool,
 }
 
@@ -31,7 +33,8 @@ impl Terminal {
         let saved = rustix::termios::tcgetattr(&tty)?;
         rustix::termios::tcsetattr(&master, OptionalActions::Now, &saved)?;
         rustix::io::ioctl_fionbio(&master, true)?;
-        let terminal = Self { tty, master, saved, raw: false };
+        let given = saved.clone();
+        let terminal = Self { tty, master, saved, given, raw: false };
         terminal.copy_size();
         Ok(terminal)
     }
@@ -70,11 +73,18 @@ impl Terminal {
         self.raw = false;
     }
 
-    /// The user may have changed the settings while the command was stopped.
+    /// The user may have changed the settings while the command was stopped; and a run that began in the background
+    /// was given what the shell edits its lines with. They are the command's too, unless it has set its own.
     pub(super) fn save_again(&mut self) {
-        if let Ok(now) = rustix::termios::tcgetattr(&self.tty) {
-            self.saved = now;
+        let Ok(now) = rustix::termios::tcgetattr(&self.tty) else { return };
+        let untouched = rustix::termios::tcgetattr(&self.master)
+            .is_ok_and(|inside| modes(&inside) == modes(&self.given));
+        if untouched {
+            // Fails only when the command's terminal has gone.
+            sys::tolerate(rustix::termios::tcsetattr(&self.master, OptionalActions::Now, &now));
+            self.given = now.clone();
         }
+        self.saved = now;
     }
 
     /// The command's terminal gets the size of the user's, and the command a SIGWINCH if it changed.
@@ -90,6 +100,11 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         self.restore();
     }
+}
+
+/// What programs set on a terminal.
+fn modes(of: &Termios) -> (InputModes, OutputModes, LocalModes) {
+    (of.input_modes, of.output_modes, of.local_modes)
 }
 
 /// The same terminal as a description of our own, so that not blocking is not forced on those who share it.

@@ -165,6 +165,7 @@ fn no_refused_name_of_a_thousand_is_looked_up_or_given_an_address() {
 
 #[test]
 fn a_refused_name_that_is_asked_for_in_both_families_at_once_is_one_refusal() {
+    use RecordType::{A, AAAA, TXT};
     let mut responder = responder();
     let mut refused = |name: &str, kinds: &[RecordType], now: Timestamp| {
         let count = RefCell::new(0);
@@ -174,7 +175,6 @@ fn a_refused_name_that_is_asked_for_in_both_families_at_once_is_one_refusal() {
         }
         count.into_inner()
     };
-    use RecordType::{A, AAAA, TXT};
     let later = Timestamp(NOW.0 + PAIRED_WITHIN);
     for (kinds, wanted) in [
         (&[A, AAAA][..], 1),
