@@ -101,7 +101,7 @@ pub fn open(path: &Path, uid: u32, outside: Option<&Path>) -> Result<StateDir, L
 
 /// The part of `path`, itself or a folder above it, that `who` could write to or replace, if there is one.
 ///
-/// `tollgate` refuses to run through sudo when this names a part of its own program (attacks 1).
+/// A file of which this names a part could have been changed by any program that runs as `who` (attacks 1).
 ///
 /// # Errors
 /// When the path cannot be examined.

@@ -44,7 +44,7 @@ pub enum Address {
         ip: String,
         /// What kind of address it is.
         class: AddressClass,
-        /// The user or operator named this very address (`--connect-to`, an address literal in the contract).
+        /// The user named this very address with `--connect-to`. An address literal in the contract does not.
         named: bool,
     },
 }
