@@ -56,5 +56,5 @@ pub(crate) fn test() -> Result<()> {
         "--package",
         "e2e",
     ]))?;
-    run(command(env!("CARGO"))?.args(["test", "--workspace"]))
+    run(command(env!("CARGO"))?.args(["test", "--workspace", "--no-fail-fast"]))
 }

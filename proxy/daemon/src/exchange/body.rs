@@ -1,4 +1,4 @@
-//! Reads a request's body, within three limits: the request's own, and one for the whole gate.
+//! Reads a request's body, within three limits: the request's own, its run's and the whole gate's.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -46,6 +46,10 @@ impl Usage {
     }
 }
 
+/// Micro-dollars of one web search where the catalog lists no price for the model: the dearest that either
+/// provider documents (`OpenAI`'s preview tool, $25 per 1,000).
+pub(super) const WEB_SEARCH: u64 = 25_000;
+
 /// Micro-dollars of one call of `file_search` (`OpenAI`: $2.50 per 1,000).
 pub(super) const FILE_SEARCH: u64 = 2_500;
 

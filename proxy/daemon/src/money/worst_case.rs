@@ -7,7 +7,7 @@
 use decide::case::{Ask, MicroUsd, ToolKind};
 
 use super::catalog::Model;
-use super::usage::{FILE_SEARCH, SCALE, Step, micro};
+use super::usage::{FILE_SEARCH, SCALE, Step, WEB_SEARCH, micro};
 
 /// Tokens that a provider adds to every prompt, at most: the frame of a conversation and the system
 /// prompt that goes with tools (Anthropic documents up to 804).
@@ -194,7 +194,7 @@ fn provider_tools(what: &Weighed<'_>, model: &Model) -> Result<ProviderTools, Un
 /// Micro-dollars of one call of a tool that the provider runs; `None` where it has no fixed price.
 fn fee(kind: &str, model: &Model) -> Option<u64> {
     match kind {
-        "web_search" | "web_search_preview" => model.search,
+        "web_search" | "web_search_preview" => Some(model.search.unwrap_or(WEB_SEARCH)),
         "file_search" => Some(FILE_SEARCH),
         "web_fetch" | "mcp" | "tool_search" => Some(0),
         _ => None,

@@ -98,6 +98,16 @@ fn a_tool_of_the_provider_costs_its_fee_and_the_window_once_more_for_each_call()
 }
 
 #[test]
+fn a_search_whose_price_is_not_listed_is_reckoned_with_the_dearest() {
+    let kind = ToolKind::Provider("web_search".to_owned());
+    let tools = vec![ToolOffered { name: "web_search".to_owned(), kind }];
+    let ask = Ask { tools, ..plain_ask() };
+    let unlisted = Model { search: None, ..model() };
+    let what = Weighed { tool_calls: Some(2), ..weighed(&ask) };
+    assert_eq!(total(&what, &unlisted), 3 * 100_000 + 2 * 25_000 + 2_000);
+}
+
+#[test]
 fn a_tool_without_a_fixed_price_has_no_bound() {
     let kind = ToolKind::Provider("code_interpreter".to_owned());
     let unknown = ToolKind::Unknown("teleport".to_owned());
