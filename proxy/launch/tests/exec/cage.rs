@@ -1,5 +1,6 @@
 //! Starts the cage, and the things around it.
 
+use std::sync::LazyLock;
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
@@ -33,12 +34,26 @@ pub(crate) fn cage(flags: &[&str]) -> Option<Cage> {
     })
 }
 
-/// An example of this package, built with its tests.
+/// The examples of this package, built with its tests, in a folder that every user can execute from: the
+/// build folder may lie in a home folder that only its owner can enter.
+static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
+    let mut built = std::env::current_exe().unwrap();
+    built.pop();
+    built.pop();
+    let folder = PathBuf::from("/tmp/tollgate-launch-examples");
+    std::fs::create_dir_all(&folder).unwrap();
+    for name in ["cage", "probe"] {
+        // Renamed into its place: another run of these tests may be executing the file that lies there.
+        let fresh = folder.join(format!("{name}.{}", std::process::id()));
+        std::fs::copy(built.join("examples").join(name), &fresh).unwrap();
+        std::fs::rename(&fresh, folder.join(name)).unwrap();
+    }
+    folder
+});
+
+/// One of them.
 pub(crate) fn example(name: &str) -> PathBuf {
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples").join(name)
+    EXAMPLES.join(name)
 }
 
 pub(crate) fn probe() -> String {
