@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What `exec` needs, and what for: namespaces and mounts, network, the user's ids, the bounding set, the terminal.
-const NEEDED: &[(CapabilitySet, &str)] = &[
+pub const NEEDED: &[(CapabilitySet, &str)] = &[
     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
     (CapabilitySet::NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE"),

@@ -27,7 +27,7 @@ mod sys;
 
 pub use error::LaunchError;
 pub use fds::{MOST_DESCRIPTORS, recv_fds, send_fds};
-pub use front::front;
+pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};

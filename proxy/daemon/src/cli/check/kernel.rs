@@ -12,18 +12,8 @@ use super::Item;
 
 /// The first kernel with everything that the programs use.
 const OLDEST: (u32, u32) = (5, 12);
-/// What `exec` and the gate need beside an ordinary user's rights.
-const NEEDED: [(CapabilitySet, &str); 9] = [
-    (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
-    (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
-    (CapabilitySet::NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE"),
-    (CapabilitySet::SETUID, "CAP_SETUID"),
-    (CapabilitySet::SETGID, "CAP_SETGID"),
-    (CapabilitySet::SETPCAP, "CAP_SETPCAP"),
-    (CapabilitySet::CHOWN, "CAP_CHOWN"),
-    (CapabilitySet::DAC_OVERRIDE, "CAP_DAC_OVERRIDE"),
-    (CapabilitySet::BPF, "CAP_BPF"),
-];
+/// What the gate needs beside what `exec` does ([`launch::NEEDED`]): it loads the programs.
+const GATE: (CapabilitySet, &str) = (CapabilitySet::BPF, "CAP_BPF");
 
 /// The kernel's version.
 pub(super) fn version() -> Item {
@@ -63,7 +53,8 @@ pub(super) fn privileges() -> Item {
 }
 
 fn missing(held: CapabilitySet) -> Vec<&'static str> {
-    NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
+    let needed = launch::NEEDED.iter().chain([&GATE]);
+    needed.filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect()
 }
 
 /// Whether a cgroup of version 2 can be made for a run.
