@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod exchange;
 pub mod folder;
 pub mod gate;
@@ -25,3 +26,4 @@ pub mod run;
 pub mod trust;
 pub mod upstream;
 pub mod vault;
+pub mod yaml;
