@@ -1,5 +1,7 @@
 //! One redirected connection: where it was going, whether it may go there, and what it speaks.
 
+pub mod peer;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::Who;
 use bytes::Bytes;
-use decide::case::{Caller, MicroUsd, Timestamp};
+use decide::case::{Caller, Identified, MicroUsd, Timestamp};
 use decide::policy::{Contract, Mode};
-use decide::{Policy, Reason, Refusal};
+use decide::{Policy, Reason, Refusal, Setting};
 use ebpf::Enforcement;
 use http_body_util::Full;
 use tokio::sync::Semaphore;
@@ -40,6 +40,8 @@ pub const EXCHANGES: usize = 2048;
 pub struct Run {
     /// Its id, a ULID.
     pub id: String,
+    /// What its agent is behind.
+    pub setting: Setting,
     /// The agent, as contracts name it.
     pub agent: String,
     /// The command's file name.
@@ -116,7 +118,12 @@ impl Run {
     /// The identity that this gate established.
     #[must_use]
     pub fn caller(&self) -> Caller {
-        Caller { agent: self.agent.clone(), run: self.id.clone() }
+        Caller {
+            agent: self.agent.clone(),
+            run: self.id.clone(),
+            team: self.policy.team.clone(),
+            by: Identified::Run,
+        }
     }
 
     /// The limits in money that hold for one request.
@@ -187,7 +194,7 @@ impl Run {
             return;
         }
         tally.refused += 1;
-        let text = shown(refusal);
+        let text = shown(refusal, self.setting);
         if let Some((_, _, count)) = tally.refusals.iter_mut().find(|(what, ..)| *what == text) {
             *count += 1;
         } else if tally.refusals.len() < LISTED {
@@ -198,7 +205,7 @@ impl Run {
     /// Counts what observe let pass.
     pub(crate) fn note_observed(&self, refusal: &Refusal) {
         let mut tally = self.tally();
-        let mut text = shown(refusal);
+        let mut text = shown(refusal, self.setting);
         if tally.observed.len() >= OBSERVED && !tally.observed.contains_key(&text) {
             MORE.clone_into(&mut text);
         }
@@ -263,11 +270,11 @@ impl Run {
 }
 
 /// A refusal in the summary: its text may hold what the agent wrote, however long.
-fn shown(refusal: &Refusal) -> String {
+fn shown(refusal: &Refusal, setting: Setting) -> String {
     const LONGEST: usize = 300;
     let mut text = refusal.to_string();
     // A program that does not speak HTTP cannot be told what to do, so its user is.
-    if let (Reason::NotRead(_), Some(hint)) = (&refusal.reason, refusal.hint()) {
+    if let (Reason::NotRead(_), Some(hint)) = (&refusal.reason, refusal.hint(setting)) {
         text = format!("{text}: {hint}");
     }
     match text.char_indices().nth(LONGEST) {

@@ -2,7 +2,7 @@
 
 use audit::{Kind, Source};
 use decide::case::{Address, BudgetScope, Case, MicroUsd, Presented, Timestamp};
-use decide::{Decision, Known, Missing, Reason, Refusal, RuleId};
+use decide::{Decision, Known, Missing, Reason, Refusal, RuleId, Setting};
 use http::Response;
 use wire::{Heard, Told};
 
@@ -66,7 +66,7 @@ impl Exchange {
 
     /// What can be done about a refusal, in a command that can be typed as it stands.
     pub(crate) fn hint(&self, refusal: &Refusal) -> Option<String> {
-        hint_in(&self.run.id, refusal)
+        hint_in(&self.run.id, self.run.setting, refusal)
     }
 
     /// Tells the caller, who may be gone.
@@ -214,9 +214,9 @@ impl Exchange {
     }
 }
 
-/// What can be done about a refusal in the run `run`.
-pub(crate) fn hint_in(run: &str, refusal: &Refusal) -> Option<String> {
-    let hint = refusal.hint()?;
+/// What can be done about a refusal in this run.
+pub(crate) fn hint_in(run: &str, setting: Setting, refusal: &Refusal) -> Option<String> {
+    let hint = refusal.hint(setting)?;
     let of_the_run = matches!(refusal.reason, Reason::OverBudget { scope: BudgetScope::Run, .. });
     Some(if of_the_run { hint.replace("--run ID", &format!("--run {run}")) } else { hint })
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use audit::Kind;
+use decide::Setting;
 use decide::case::Timestamp;
 use decide::policy::Mode;
 use ebpf::Enforcement;
@@ -122,6 +123,7 @@ fn run(
         mode: contract.map_or(Mode::Enforce, |contract| contract.mode),
         policy_digest: crate::trust::hex(&register.policy.digest),
         id,
+        setting: Setting::Exec,
         agent: register.agent.clone(),
         command: register.command.clone(),
         policy: Arc::new(register.policy.clone()),
