@@ -1,7 +1,7 @@
 //! The configuration of one gate: a file, the environment over it, and what they mean together.
 
-pub mod built;
 mod build;
+pub mod built;
 mod effective;
 mod env;
 mod keys;

@@ -19,6 +19,7 @@ pub mod money;
 mod names;
 mod opaque;
 mod places;
+pub mod policies;
 pub mod policy_file;
 pub mod rates;
 pub mod record;

@@ -47,12 +47,8 @@ impl std::error::Error for Fault {}
 ///
 /// It cannot be read, is not a file, is too long or is not text.
 pub(crate) fn read(path: &Path) -> Result<String, Fault> {
-    let fault = |message: String| Fault {
-        file: path.display().to_string(),
-        at: None,
-        path: None,
-        message,
-    };
+    let fault =
+        |message: String| Fault { file: path.display().to_string(), at: None, path: None, message };
     let file = File::open(path).map_err(|error| fault(format!("cannot be read: {error}")))?;
     if !file.metadata().is_ok_and(|meta| meta.is_file()) {
         return Err(fault("is not a file".to_owned()));
@@ -75,8 +71,7 @@ pub(crate) fn read(path: &Path) -> Result<String, Fault> {
 ///
 /// The first thing that the reader could not make sense of.
 pub(crate) fn parse<T: serde::de::DeserializeOwned>(name: &str, text: &str) -> Result<T, Fault> {
-    serde_saphyr::from_str_with_options(text, options())
-        .map_err(|error| unread(name, text, &error))
+    serde_saphyr::from_str_with_options(text, options()).map_err(|error| unread(name, text, &error))
 }
 
 /// As the library's own, with room for the contracts of ten thousand agents.

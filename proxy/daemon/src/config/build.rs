@@ -8,9 +8,7 @@ use std::time::Duration;
 use decide::policy::Mode;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::built::{
-    Config, Drain, Limits, Listen, MasterKeyFrom, Sink, Tls, Upstream,
-};
+use super::built::{Config, Drain, Limits, Listen, MasterKeyFrom, Sink, Tls, Upstream};
 use super::env::Environment;
 use super::keys::{KEYS, Like};
 use super::tree::{Tree, Value};
@@ -113,7 +111,8 @@ impl Building<'_> {
                 Ok(value) => read_all.push(value),
                 Err(why) => {
                     let index = format!("[{i}]");
-                    let place = if several { [path, &[index.as_str()]].concat() } else { path.into() };
+                    let place =
+                        if several { [path, &[index.as_str()]].concat() } else { path.into() };
                     let message = not(text, like(path), why);
                     self.faults.push(self.tree.fault_at(&item.at, &place, message));
                 }
@@ -287,7 +286,8 @@ impl Building<'_> {
             ("health", health),
         ];
         let mut seen: Vec<(&str, std::net::SocketAddr)> = Vec::new();
-        for (name, address) in all.iter().flat_map(|(name, all)| all.iter().map(move |a| (*name, *a)))
+        for (name, address) in
+            all.iter().flat_map(|(name, all)| all.iter().map(move |a| (*name, *a)))
         {
             let clash = seen.iter().find(|(_, other)| {
                 let any = |a: &std::net::SocketAddr| a.ip().is_unspecified();

@@ -33,7 +33,8 @@ pub(super) fn check_name(building: &mut Building<'_>, path: &[&str]) {
     let name = path.last().copied().unwrap_or_default();
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 64 || !name.chars().all(plain) || name == "none" {
-        let message = "is not a name: letters, digits, `-`, `_` and `.`, at most 64, and not `none`";
+        let message =
+            "is not a name: letters, digits, `-`, `_` and `.`, at most 64, and not `none`";
         building.fault(path, message);
     }
 }
@@ -104,7 +105,8 @@ fn provider(
     let (url, dialect) = (url?, dialect?);
     let near = url.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     if credential.is_some() && url.scheme == Scheme::Http && !near {
-        building.fault(&at("url"), "would send a real key in clear: use https, or `credential: none`");
+        building
+            .fault(&at("url"), "would send a real key in clear: use https, or `credential: none`");
     }
     Some(Provider { dialect, url, credential, ca })
 }
@@ -131,7 +133,9 @@ fn credential(
             // What is wrong with it is said there.
             return Some(named);
         }
-        (Some(named), _) => format!("`{named}` is not under `credentials`: add it, or write `none`"),
+        (Some(named), _) => {
+            format!("`{named}` is not under `credentials`: add it, or write `none`")
+        }
         (None, []) => return None,
         (None, [one]) => return Some((*one).clone()),
         (None, several) => {

@@ -34,15 +34,15 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 
 /// A list of addresses as the table of keys writes its defaults.
 pub(super) fn addresses(text: &str) -> Vec<SocketAddr> {
-    let list: Vec<String> =
-        serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()]);
+    let list: Vec<String> = serde_json::from_str(text).unwrap_or_else(|_| vec![text.to_owned()]);
     list.iter().filter_map(|address| address.parse().ok()).collect()
 }
 
 /// 32 bytes in base64 or hexadecimal.
 pub(super) fn key(text: &str) -> Option<SecretBox<[u8; 32]>> {
     let text = text.trim();
-    let bytes = Zeroizing::new(if text.len() == 64 { unhex(text)? } else { STANDARD.decode(text).ok()? });
+    let bytes =
+        Zeroizing::new(if text.len() == 64 { unhex(text)? } else { STANDARD.decode(text).ok()? });
     let mut key = Box::new([0; 32]);
     if bytes.len() != key.len() {
         return None;
@@ -163,7 +163,9 @@ mod tests {
         for text in [&hex, &base64, &format!("{base64}\n")] {
             assert_eq!(key(text).unwrap().expose_secret(), &[0xab; 32]);
         }
-        for text in ["", "ab", &"zz".repeat(32), &STANDARD.encode([1; 31]), &STANDARD.encode([1; 33])] {
+        for text in
+            ["", "ab", &"zz".repeat(32), &STANDARD.encode([1; 31]), &STANDARD.encode([1; 33])]
+        {
             assert!(key(text).is_none(), "{text}");
         }
         assert!(!format!("{:?}", key(&hex)).contains("ab"), "a key is not shown");

@@ -63,7 +63,9 @@ fn mismatch(value: &Value, path: &[&str], leaf: Option<Like>) -> Option<String> 
             let texts = items.iter().all(|item| matches!(item.value, Value::Text(_)));
             (!texts).then(|| format!("must hold {}", like.called()))
         }
-        (Value::Map(_) | Value::List(_), Some(like)) => Some(format!("must hold {}", like.called())),
+        (Value::Map(_) | Value::List(_), Some(like)) => {
+            Some(format!("must hold {}", like.called()))
+        }
         (Value::Map(_) | Value::List(_) | Value::Text(_), None) => {
             let names = below(path);
             let names: Vec<_> = names.iter().map(|name| name.replace('*', "a name")).collect();

@@ -62,7 +62,10 @@ fn every_key_reaches_the_configuration() {
         ca: Some(etc("ca.pem")),
     };
     assert_eq!(config.providers["vllm"], vllm);
-    assert_eq!((config.providers["box"].dialect, &config.providers["box"].credential), (None, &None));
+    assert_eq!(
+        (config.providers["box"].dialect, &config.providers["box"].credential),
+        (None, &None)
+    );
     let Sink::Otlp { url: to, headers } = &config.sinks["collector"];
     assert_eq!(to, &url("http://collector:4318"));
     assert_eq!(headers.keys().collect::<Vec<_>>(), ["authorization"]);
@@ -89,7 +92,8 @@ fn an_empty_file_is_the_defaults_of_the_list() {
         let config = parse(text, &[]).unwrap();
         assert_eq!(config.mode, Mode::Enforce);
         assert_eq!(config.state, Path::new("/var/lib/tollgate"));
-        let shown: Vec<String> = config.listen.transparent.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> =
+            config.listen.transparent.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["127.0.0.1:16801", "[::1]:16801"]);
         let one = |addresses: &[std::net::SocketAddr]| addresses[0].to_string();
         assert_eq!(one(&config.listen.proxy), "127.0.0.1:16802");
@@ -247,7 +251,10 @@ fn a_proxy_beyond_loopback_needs_tls_or_the_operators_word() {
         assert_eq!(parse(&format!("listen:\n  {listen}\n"), &[]).is_ok(), fine, "{listen}");
     }
     let by_variable = faults("", &[("TOLLGATE_LISTEN_PROXY", "0.0.0.0:16802")]);
-    assert!(by_variable[0].starts_with("the environment: TOLLGATE_LISTEN_PROXY: "), "{by_variable:?}");
+    assert!(
+        by_variable[0].starts_with("the environment: TOLLGATE_LISTEN_PROXY: "),
+        "{by_variable:?}"
+    );
 }
 
 #[test]
@@ -271,7 +278,13 @@ fn a_change_that_a_running_gate_does_not_take_over_is_named() {
     assert_eq!(changed("0.0.0.0:3", "0.0.0.0:4"), ["listen.routed"]);
     assert_eq!(changed("s3cr3t", "other"), ["sinks.collector.headers.authorization"]);
     assert_eq!(changed(", ca: ca.pem }", " }"), ["providers.vllm.ca"]);
-    assert!(changed("  v.llm: { provider: vllm }", "  v.llm: { provider: vllm }\n  x: { provider: openai }").is_empty());
+    assert!(
+        changed(
+            "  v.llm: { provider: vllm }",
+            "  v.llm: { provider: vllm }\n  x: { provider: openai }"
+        )
+        .is_empty()
+    );
 }
 
 #[test]

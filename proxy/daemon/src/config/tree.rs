@@ -37,7 +37,8 @@ pub(super) struct Tree {
 impl Tree {
     /// Reads `text`, which is the file `name`.
     pub(super) fn parse(name: &str, text: &str) -> Result<Self, Fault> {
-        let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+        let empty =
+            text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
         let value = if empty {
             Value::Null
         } else {
@@ -127,9 +128,7 @@ impl Node {
 
 impl Value {
     fn of(node: yaml::Node) -> Self {
-        let place = |at: Location| {
-            At::File(Some((at.line(), at.column())).filter(|at| at.0 > 0))
-        };
+        let place = |at: Location| At::File(Some((at.line(), at.column())).filter(|at| at.0 > 0));
         match node {
             yaml::Node::Map(children) => Self::Map(
                 children
