@@ -110,12 +110,16 @@ fn in_a_network(test: fn(Arc<Redirection>)) {
             "addr add 192.0.2.1/32 dev lo",
             "addr add 2001:db8::1/128 dev lo nodad",
         ] {
-            assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success());
+            ip(command);
         }
         test(Arc::new(Redirection::load(PORTS).unwrap()));
     })
     .join()
     .unwrap();
+}
+
+fn ip(command: &str) {
+    assert!(Command::new("ip").args(command.split(' ')).status().unwrap().success());
 }
 
 /// Tells each connection where it wanted to go and who it is.
@@ -322,6 +326,32 @@ fn in_another_network_nothing_passes_for_the_gate() {
         {
             assert_eq!(group.probe_in("unshare --net", kind, to), "error 1", "{kind} {to}");
         }
+    });
+}
+
+#[test]
+fn a_gate_of_its_own_in_another_network_works_below_an_attached_cgroup() {
+    in_a_network(|outer| {
+        intake(&outer);
+        let above = Group::new("above");
+        let below = Group(above.0.join("run"));
+        fs::create_dir(&below.0).unwrap();
+        let _links = above.attach(&outer);
+        let said = thread::spawn(move || {
+            // SAFETY: only the network namespace of this thread changes.
+            assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+            ip("link set lo up");
+            let inner = Arc::new(Redirection::load(PORTS).unwrap());
+            intake(&inner);
+            responder("127.0.0.1:26853");
+            let _links = below.attach(&inner);
+            let asked = below.probe("ask", "192.0.2.1:53");
+            let connected = below.probe("connect", "192.0.2.1:80");
+            assert_eq!(connected, format!("192.0.2.1:80 of {} from 192.0.2.1:80", below.id()));
+            drop(below);
+            asked
+        });
+        assert_eq!(said.join().unwrap(), "127.0.0.1:26853 from 192.0.2.1:53");
     });
 }
 

@@ -97,6 +97,12 @@ impl Whereto {
         }
     }
 
+    /// Where the gate is not: the loopback is the process's own, and may be another gate's; there is no way out.
+    #[inline(always)]
+    pub fn elsewhere(&self) -> Fate {
+        if self.is_loopback() { Fate::Allow } else { Fate::Refuse }
+    }
+
     #[inline(always)]
     fn to_gate(&self, port: u16) -> Fate {
         let address = if self.is_mapped() { mapped(LOCALHOST) } else { LOCALHOST6 };

@@ -60,7 +60,7 @@ pub fn sock_create(cx: SockContext) -> i32 {
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(cx: SockAddrContext) -> i32 {
     let to = v4(&cx);
-    let fate = within(&cx, to.connect(gate()));
+    let fate = connect(&cx, &to);
     remember(&cx, &to, &fate);
     enact4(&cx, &fate)
 }
@@ -68,7 +68,7 @@ pub fn connect4(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(cx: SockAddrContext) -> i32 {
     let to = v6(&cx);
-    let fate = within(&cx, to.connect(gate()));
+    let fate = connect(&cx, &to);
     remember(&cx, &to, &fate);
     enact6(&cx, &fate)
 }
@@ -76,7 +76,7 @@ pub fn connect6(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(cx: SockAddrContext) -> i32 {
     let to = v4(&cx);
-    let fate = within(&cx, to.datagram(gate()));
+    let fate = datagram(&cx, &to);
     remember(&cx, &to, &fate);
     enact4(&cx, &fate)
 }
@@ -84,7 +84,7 @@ pub fn sendmsg4(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(cx: SockAddrContext) -> i32 {
     let to = v6(&cx);
-    let fate = within(&cx, to.datagram(gate()));
+    let fate = datagram(&cx, &to);
     remember(&cx, &to, &fate);
     enact6(&cx, &fate)
 }
@@ -178,19 +178,22 @@ fn gate() -> Gate {
     Gate { intake: INTAKE.load() as u16, responder: RESPONDER.load() as u16 }
 }
 
-/// What is to go to the gate is refused where the gate is not: in another network namespace its ports are anybody's.
+/// Whether the process is in another network namespace than the gate, so that the gate's ports are anybody's there.
 #[inline(always)]
-fn within(cx: &SockAddrContext, fate: Fate) -> Fate {
+fn is_elsewhere(cx: &SockAddrContext) -> bool {
     let network = NETWORK.load();
-    match fate {
-        // SAFETY: the kernel passes a valid context.
-        Fate::Redirect(_)
-            if network != 0 && unsafe { bpf_get_netns_cookie(cx.sock_addr.cast()) } != network =>
-        {
-            Fate::Refuse
-        }
-        other => other,
-    }
+    // SAFETY: the kernel passes a valid context.
+    network != 0 && unsafe { bpf_get_netns_cookie(cx.sock_addr.cast()) } != network
+}
+
+#[inline(always)]
+fn connect(cx: &SockAddrContext, to: &Whereto) -> Fate {
+    if is_elsewhere(cx) { to.elsewhere() } else { to.connect(gate()) }
+}
+
+#[inline(always)]
+fn datagram(cx: &SockAddrContext, to: &Whereto) -> Fate {
+    if is_elsewhere(cx) { to.elsewhere() } else { to.datagram(gate()) }
 }
 
 /// The cgroup of the process that calls, in two words: a socket handed over speaks for who uses it.
