@@ -2,6 +2,7 @@
 //! it out.
 
 pub mod answer;
+pub mod attached;
 pub mod cli;
 pub mod clock;
 pub mod config;
