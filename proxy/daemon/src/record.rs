@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{Booked, Settled};
+use crate::telemetry::context::TraceParent;
 
 /// What was decided about an exchange, before anything of it left.
 ///
@@ -216,10 +217,5 @@ pub struct Refusals {
 
 /// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
 pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
-    headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split('-').nth(1))
-        .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .map_or_else(|| id.to_owned(), str::to_owned)
+    TraceParent::read(headers).map_or_else(|| id.to_owned(), |parent| parent.trace.hex())
 }
