@@ -33,6 +33,7 @@ use crate::route::Route;
 use crate::run::Run;
 use crate::subject::Subject;
 use crate::terms::Terms;
+use crate::upstream::resolve::Resolved;
 
 /// Where the connection waits for the head of its answer.
 pub(crate) type Reply = oneshot::Sender<Response<AnswerBody>>;
@@ -52,18 +53,20 @@ pub async fn serve(
     route: Arc<Route>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
-    let subject = connection.subject();
+    let (head, body) = request.into_parts();
+    let subject = connection.subject_of(&head, &route);
     let run = &subject.run;
+    if !connection.has_place(run) {
+        return settle::refuse_busy(&connection, &subject, &route, "too many connections").await;
+    }
     let exchanges = Arc::clone(&run.room.load().exchanges);
     let Ok(room) = exchanges.try_acquire_owned() else {
-        tracing::warn!(run = run.id, "a run has too many exchanges open; one more is not taken");
-        return Err(Unanswered);
+        return settle::refuse_busy(&connection, &subject, &route, "too many requests at once").await;
     };
     let (reply, answer) = oneshot::channel();
     let tasks = run.tasks.clone();
     tasks.spawn(async move {
-        let (head, body) = request.into_parts();
-        match Exchange::open(&connection, subject, route, &head, room) {
+        match Exchange::open(connection, subject, route, &head, room) {
             // Each step is freed before the next, so that a quiet stream holds no more than it needs.
             Ok(exchange) => {
                 let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
@@ -84,7 +87,11 @@ pub(crate) struct Exchange {
     pub(crate) gate: Arc<Gate>,
     pub(crate) run: Arc<Run>,
     pub(crate) subject: Subject,
+    pub(crate) connection: Arc<Connection>,
     pub(crate) route: Arc<Route>,
+    /// The addresses that the route's name stands for, once it was judged and looked up: this request
+    /// goes to one of these, whatever another finds out meanwhile.
+    pub(crate) resolved: Option<Resolved>,
     pub(crate) trace: String,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) endpoint: Endpoint,
@@ -121,7 +128,7 @@ impl Drop for Exchange {
 
 impl Exchange {
     fn open(
-        connection: &Connection,
+        connection: Arc<Connection>,
         subject: Subject,
         route: Arc<Route>,
         head: &Parts,
@@ -153,7 +160,9 @@ impl Exchange {
             gate,
             run,
             subject,
+            connection,
             route,
+            resolved: None,
         })
     }
 

@@ -12,7 +12,9 @@ pub mod start;
 mod views;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::exchange::body::ByteBudget;
@@ -61,4 +63,14 @@ pub struct Gate {
     pub metrics: Metrics,
     /// Live runs, by id.
     pub runs: Mutex<BTreeMap<String, Arc<Run>>>,
+    /// Set when the gate is about to end: connections take no more requests.
+    pub stopping: CancellationToken,
+}
+
+impl Gate {
+    /// Enters a run among the live ones.
+    pub(crate) fn enter(&self, run: Arc<Run>) {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.insert(run.id.clone(), run);
+    }
 }

@@ -1,25 +1,37 @@
 //! Ways in: connections of agents, each of whose requests ends in the one exchange.
 
+pub(crate) mod attached;
+pub(crate) mod front;
 pub mod peer;
 pub(crate) mod redirected;
+pub(crate) mod routed;
 pub(crate) mod tunnel;
 
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use decide::Refusal;
+use decide::case::{Bound, Identified};
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::agents::Agents;
 use crate::answer::body::AnswerBody;
 use crate::exchange::{self, Unanswered};
 use crate::gate::Gate;
+use crate::intake::peer::Peer;
+use crate::keys::Owner;
+use crate::places;
 use crate::route::Route;
+use crate::run::Run;
 use crate::subject::Subject;
 
 /// How long a client may take over the head of a request.
@@ -39,35 +51,95 @@ const SENDING: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Connection {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) callers: Callers,
+    callers: Callers,
     /// Breaks the connection.
     pub(crate) reset: CancellationToken,
+    /// Its place among the connections that its agent may have open, once the agent is known.
+    counted: OnceLock<Option<OwnedSemaphorePermit>>,
 }
 
 /// Who the requests of a connection are from.
 #[derive(Debug)]
 pub(crate) enum Callers {
-    /// The one command of a `tollgate exec`.
-    Run(Arc<crate::run::Run>),
+    /// The one command of a `tollgate exec`, which has its place already.
+    Run(Arc<Run>),
+    /// Somebody of many.
+    Peer(Far),
+}
+
+/// The far end of a connection to a `tollgate serve`.
+#[derive(Debug, Clone)]
+pub(crate) struct Far {
+    /// Everybody who may call.
+    pub(crate) agents: Arc<Agents>,
+    /// What the gate knows of it by itself.
+    pub(crate) peer: Peer,
+    /// The virtual key with which it asked for the tunnel that this connection is.
+    pub(crate) key: Option<Owner>,
 }
 
 impl Connection {
     /// A connection whose requests are from `callers`.
     pub(crate) fn of(gate: Arc<Gate>, callers: Callers) -> Arc<Self> {
-        Arc::new(Self { gate, callers, reset: CancellationToken::new() })
+        let reset = CancellationToken::new();
+        Arc::new(Self { gate, callers, reset, counted: OnceLock::new() })
     }
 
     /// Who is known to call before a request is read.
     pub(crate) fn subject(&self) -> Subject {
         match &self.callers {
             Callers::Run(run) => Subject::of_run(run),
+            Callers::Peer(far) => far.agents.subject(&self.gate, &far.peer, far.key.as_ref()),
+        }
+    }
+
+    /// Who the request is from, and the virtual key in it that says so.
+    pub(crate) fn subject_of(&self, head: &Parts, route: &Route) -> Subject {
+        let Callers::Peer(far) = &self.callers else { return self.subject() };
+        if far.key.is_some() {
+            return self.subject();
+        }
+        let key = self.owner(head, route);
+        far.agents.subject(&self.gate, &far.peer, key.as_ref())
+    }
+
+    fn owner(&self, head: &Parts, route: &Route) -> Option<Owner> {
+        let found = places::standing(head, wire::dialect(route.provider).places());
+        let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
+        self.gate.keys.owner(&values)
+    }
+
+    /// How the use of the key in a request of `subject` is bound to where it comes from.
+    pub(crate) fn bound(&self, subject: &Subject, values: &[&str]) -> Bound {
+        match &self.callers {
+            Callers::Run(_) => Bound::Run,
+            Callers::Peer(far) => match self.gate.keys.owner(values) {
+                Some(key) => Agents::bound(subject, &far.peer, &key),
+                // A key that was given to a run of `tollgate exec` opens nothing here.
+                None => Bound::Elsewhere,
+            },
         }
     }
 
     /// Why a connection there is refused, before anything of it is read or answered.
     pub(crate) fn refusal(&self, subject: &Subject, route: &Route) -> Option<Refusal> {
         match &self.callers {
-            Callers::Run(_) => route.refusal(&subject.terms),
+            Callers::Peer(far) if subject.by == Identified::Nobody => {
+                route.refusal_unless(far.agents.admits_for_anybody(&route.host, route.port))
+            }
+            Callers::Run(_) | Callers::Peer(_) => route.refusal(&subject.terms),
+        }
+    }
+
+    /// Whether the agent may have this connection open besides its others. Asked at each request,
+    /// counted at the first.
+    pub(crate) fn has_place(&self, run: &Run) -> bool {
+        match &self.callers {
+            Callers::Run(_) => true,
+            Callers::Peer(_) => self
+                .counted
+                .get_or_init(|| Arc::clone(&run.room.load().connections).try_acquire_owned().ok())
+                .is_some(),
         }
     }
 }
@@ -77,23 +149,26 @@ pub(crate) async fn serve<S>(connection: Arc<Connection>, route: Arc<Route>, str
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let reset = connection.reset.clone();
+    let at = Arc::clone(&connection);
     let ask = move |request| exchange::serve(Arc::clone(&connection), Arc::clone(&route), request);
-    serve_with(ask, reset, stream, h2).await;
+    serve_with(&at, ask, stream, h2).await;
 }
 
-/// Serves the requests of one connection with `ask`, until it ends or is reset.
-pub(crate) async fn serve_with<S, A, F>(ask: A, reset: CancellationToken, stream: S, h2: bool)
+/// Serves the requests of one connection with `ask`, until it ends or is reset. When the gate is
+/// about to end it takes no more of them, and says so to its client.
+pub(crate) async fn serve_with<S, A, F>(connection: &Connection, ask: A, stream: S, h2: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Result<Response<AnswerBody>, Unanswered>> + Send + 'static,
 {
+    let Connection { gate, reset, .. } = connection;
+    let stopping = &gate.stopping;
     let io = TokioIo::new(stream);
     let service = service_fn(ask);
     let served = async {
         if h2 {
-            http2::Builder::new(TokioExecutor::new())
+            let serving = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(STREAMS)
                 .max_header_list_size(HEAD_BYTES.into())
@@ -101,16 +176,33 @@ where
                 .initial_connection_window_size(WINDOW * 2)
                 .max_send_buf_size(SENDING)
                 .auto_date_header(false)
-                .serve_connection(io, service)
-                .await
+                .serve_connection(io, service);
+            let mut serving = pin!(serving);
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+                served = serving.as_mut() => served,
+            }
         } else {
-            http1::Builder::new()
+            let serving = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_WITHIN)
                 .max_buf_size(HEAD_BYTES.into())
                 .auto_date_header(false)
                 .serve_connection(io, service)
-                .await
+                .with_upgrades();
+            let mut serving = pin!(serving);
+            tokio::select! {
+                biased;
+                () = stopping.cancelled() => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+                served = serving.as_mut() => served,
+            }
         }
     };
     tokio::select! {

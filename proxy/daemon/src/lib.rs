@@ -1,6 +1,7 @@
 //! The gate: it observes each request of an agent, has it judged, records the decision and carries
 //! it out.
 
+pub mod agents;
 pub mod answer;
 pub mod attached;
 pub mod cli;

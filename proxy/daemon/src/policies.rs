@@ -2,6 +2,7 @@
 //! calls with.
 
 mod compile;
+mod destinations;
 mod folder;
 mod identities;
 pub mod watch;
@@ -17,7 +18,10 @@ use decide::policy::Glob;
 
 use crate::policy_file::PolicyFile;
 use crate::yaml::Fault;
+use destinations::Destinations;
 use identities::Identities;
+
+pub use destinations::Named;
 
 /// All contracts in force. Looking an agent up costs the same with ten agents and ten thousand; only
 /// patterns (`team-*`) that stand before it are tried one by one.
@@ -32,6 +36,7 @@ pub struct Policies {
     /// Names that are patterns, in order.
     patterns: Vec<(usize, Glob)>,
     identities: Identities,
+    destinations: Destinations,
 }
 
 /// One file of contracts.
@@ -113,6 +118,18 @@ impl Policies {
             .map(|(at, _)| *at)
             .or(named)?;
         self.agents.get(first).map(|agent| Arc::clone(&agent.policy))
+    }
+
+    /// Whether any contract admits the destination by name.
+    #[must_use]
+    pub fn admits(&self, host: &str, port: u16) -> bool {
+        self.destinations.admits(host, port)
+    }
+
+    /// How the name stands for a look-up by somebody who is not known yet.
+    #[must_use]
+    pub fn admits_name(&self, host: &str) -> Option<Named> {
+        self.destinations.admits_name(host)
     }
 
     /// The agent that is known by a virtual key of this name.

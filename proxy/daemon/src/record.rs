@@ -3,7 +3,7 @@
 //! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
 //! fields that they do not know.
 
-use decide::case::{Case, MicroUsd};
+use decide::case::{Case, Identified, MicroUsd};
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
 use http::HeaderMap;
@@ -178,6 +178,68 @@ pub enum RunEvent {
     Started,
     /// It ended.
     Ended,
+}
+
+/// An agent's first request to a `tollgate serve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The agent.
+    pub agent: String,
+    /// The run that begins with it.
+    pub run: String,
+    /// By what the gate knows it.
+    pub by: Identified,
+    /// Observe or enforce.
+    pub mode: Mode,
+    /// SHA-256 of its contract's file, hex.
+    pub policy: String,
+}
+
+/// What an operator did to a service, or it did itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Service {
+    /// A `tollgate serve` began.
+    Started {
+        /// SHA-256 of the configuration, hex; no secret is part of it.
+        config: String,
+        /// `upstream.connect_to`, as written: the operator's word that widens the address policy.
+        connect_to: Vec<String>,
+        /// This program's version.
+        version: String,
+        /// Who started it.
+        by: String,
+    },
+    /// It ended in order.
+    Stopped {
+        /// Exchanges that were ended before they were done.
+        cut: u64,
+    },
+    /// A control group's connections come to the gate.
+    Attached {
+        /// Its path from the root of the hierarchy.
+        cgroup: String,
+        /// Since when, microseconds since the epoch.
+        at: u64,
+        /// Who did it.
+        by: String,
+    },
+    /// They no longer do.
+    Detached {
+        /// Its path.
+        cgroup: String,
+        /// Who did it.
+        by: String,
+    },
+}
+
+/// Contracts that come into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// SHA-256 over all of them, hex.
+    pub policies: String,
+    /// Each file: its name, `policy_id`, version, and SHA-256, hex.
+    pub files: Vec<(String, String, String, String)>,
 }
 
 /// A kill switch was set or lifted.

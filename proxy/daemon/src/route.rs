@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
 use decide::case::{Destination, Scheme};
 use decide::policy::Mode;
 use decide::{Reason, Refusal, RuleId};
@@ -11,7 +10,6 @@ use http::uri::Authority;
 use wire::Provider;
 
 use crate::terms::Terms;
-use crate::upstream::resolve::Resolved;
 
 /// Where a request goes: for all of a connection, or for one request.
 #[derive(Debug)]
@@ -26,16 +24,13 @@ pub struct Route {
     pub(crate) agrees: bool,
     /// A request has to name the host itself; behind a gateway path it names the gateway.
     pub(crate) named_by_request: bool,
-    /// The addresses that the name stands for, once it was judged and looked up.
-    pub(crate) resolved: ArcSwapOption<Resolved>,
 }
 
 impl Route {
     /// A route to `host`, which is in the form of [`normal`].
     pub(crate) fn new(host: String, port: u16, scheme: Scheme, provider: Option<Provider>) -> Self {
         let name = host.as_str().into();
-        let resolved = ArcSwapOption::empty();
-        Self { host, name, port, scheme, provider, agrees: true, named_by_request: true, resolved }
+        Self { host, name, port, scheme, provider, agrees: true, named_by_request: true }
     }
 
     /// Whether the request's Host or `:authority` names this destination.

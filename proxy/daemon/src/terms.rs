@@ -21,8 +21,8 @@ pub struct Terms {
     pub mode: Mode,
     /// SHA-256 of the policy, hex.
     pub policy_digest: String,
-    /// Which policy these terms are of: counts up with each that is published.
-    pub generation: u64,
+    /// SHA-256 of all contracts that these terms are taken from.
+    pub policies: [u8; 32],
     /// What the gate holds and knows.
     pub holdings: Arc<Holdings>,
 }

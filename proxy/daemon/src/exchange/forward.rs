@@ -98,7 +98,7 @@ impl Exchange {
         reply: &mut Reply,
     ) -> Result<Sent<Full<Bytes>>, Failure> {
         let route = Arc::clone(&self.route);
-        let Some(target) = route.resolved.load_full() else {
+        let Some(target) = self.resolved.take() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
         let request = self.outbound(&head, out).map_err(Failure::NotSent)?;

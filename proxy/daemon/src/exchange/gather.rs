@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings,
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Presented,
     Reservation, Standing,
 };
 use decide::policy::Mode;
@@ -53,7 +53,11 @@ impl Exchange {
             astray.into_iter().map(|place| CredentialStanding { place, what: Standing::Foreign });
         self.case.credentials = Known::Fact(placed.chain(astray).collect());
         self.used = presented.used;
-        self.case.key = Known::Fact(presented.presented);
+        let mut presented = presented.presented;
+        if let Presented::Key(key) = &mut presented {
+            key.bound = self.connection.bound(&self.subject, &values);
+        }
+        self.case.key = Known::Fact(presented);
         let (key, stands_for) =
             self.key().map(|key| (key.id.clone(), key.credential.clone())).unzip();
         let meant = self.route.is_meant_by(head);
@@ -158,8 +162,8 @@ impl Exchange {
     }
 
     /// Resolves the destination's name, once the contract admits the name as text.
-    async fn address(&self, reply: &mut Reply) -> Result<Known<Address>, Stop> {
-        let route = &self.route;
+    async fn address(&mut self, reply: &mut Reply) -> Result<Known<Address>, Stop> {
+        let route = Arc::clone(&self.route);
         let admitted = self.subject.terms.admits(&route.host, route.port);
         let looks_up = admitted || self.subject.terms.mode == Mode::Observe;
         if !looks_up || !route.agrees {
@@ -169,7 +173,7 @@ impl Exchange {
         Ok(match self.unless_stopped(reply, resolving).await? {
             Ok(resolved) => {
                 let fact = settle::address(&resolved);
-                route.resolved.store(Some(Arc::new(resolved)));
+                self.resolved = Some(resolved);
                 Known::Fact(fact)
             }
             Err(ResolveError::NoSuchName(_)) => Known::Fact(Address::NoSuchName),

@@ -10,7 +10,9 @@ use super::forward::{Failure, Outbound};
 use super::{Exchange, Reply};
 use crate::answer::body::AnswerBody;
 use crate::clock;
+use crate::exchange::Unanswered;
 use crate::gate::Gate;
+use crate::intake::Connection;
 use crate::journal::Unrecorded;
 use crate::keys::KeyUsed;
 use crate::money::books::Booked;
@@ -362,8 +364,12 @@ pub(crate) async fn refuse_connection(
     route: &Route,
     refusal: Refusal,
 ) {
+    let Ok(id) = clock::ulid(gate.clock.now()) else { return };
+    refuse(gate, subject, route, id, refusal).await;
+}
+
+async fn refuse(gate: &Gate, subject: &Subject, route: &Route, id: String, refusal: Refusal) {
     let received = gate.clock.now();
-    let Ok(id) = clock::ulid(received) else { return };
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(subject.caller());
     case.destination = Known::Fact(route.fact(&subject.terms, None, true));
@@ -372,6 +378,29 @@ pub(crate) async fn refuse_connection(
     if let Err(error) = Written::of(gate, subject, route, &case, &decision).commit().await {
         tracing::error!(%error, "a refused connection is not recorded");
     }
+}
+
+/// Refuses a request of an agent that takes as much of the gate as it may; nothing of it is read.
+///
+/// # Errors
+///
+/// The system has no random numbers, so the refusal has no id.
+pub(crate) async fn refuse_busy(
+    connection: &Connection,
+    subject: &Subject,
+    route: &Route,
+    what: &str,
+) -> Result<Response<AnswerBody>, Unanswered> {
+    let gate = &connection.gate;
+    let id = clock::ulid(gate.clock.now()).map_err(|_no_random| Unanswered)?;
+    let reason = Reason::Busy(format!("the agent has {what}"));
+    let refusal = Refusal { rule: RuleId("filtering/throttle"), reason };
+    let hint = hint_in(&subject.run.id, subject.run.setting, &refusal);
+    let told =
+        Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
+    let response = whole(wire::dialect(route.provider).refuse(&told));
+    refuse(gate, subject, route, id, refusal).await;
+    Ok(response)
 }
 
 /// The fact of where a name leads.

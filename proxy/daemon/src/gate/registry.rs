@@ -75,10 +75,7 @@ pub(super) fn register(
     let issued = traffic.block_on(issue(gate, &run, register.keys));
     match issued.and_then(|env| open(redirected, listeners, traffic).map(|()| env)) {
         Ok(env) => {
-            gate.runs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(run.id.clone(), Arc::clone(&run));
+            gate.enter(Arc::clone(&run));
             let ca_pem = gate.leaves.authority().pem();
             Ok((registered, Prepared { run: run.id.clone(), env, ca_pem }))
         }
@@ -135,7 +132,7 @@ fn run(
         mode: contract.map_or(Mode::Enforce, |contract| contract.mode),
         policy_digest: crate::trust::hex(&register.policy.digest),
         policy: Arc::new(register.policy.clone()),
-        generation: 0,
+        policies: register.policy.digest,
         holdings: Arc::new(holdings),
     };
     let upstream = Upstream {

@@ -84,5 +84,5 @@ pub(crate) fn going(asked: SocketAddr, names: &Addresses) -> Going {
         IpAddr::V4(v4) => names.name_of(v4).map(|name| name.to_string()),
         IpAddr::V6(_) => None,
     };
-    Going { named, literal: address.to_string(), port: asked.port() }
+    Going { named, literal: address.to_string(), port: asked.port(), by_host: false }
 }

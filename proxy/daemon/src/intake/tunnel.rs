@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use decide::case::Scheme;
 use decide::policy::{Access, Contract};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-use super::{Connection, serve};
-use crate::exchange::settle;
+use super::{Connection, serve, serve_with};
+use crate::answer::body::AnswerBody;
+use crate::exchange::{self, Unanswered, settle};
 use crate::listen::hello::{self, Hello, Limits, Opening, Replay};
 use crate::opaque;
-use crate::route::{Route, normal};
+use crate::route::{Route, named_as, normal};
 use crate::subject::Subject;
 
 /// How long a client may take over its half of the TLS handshake.
@@ -27,6 +30,8 @@ pub(crate) struct Going {
     pub(crate) literal: String,
     /// The port.
     pub(crate) port: u16,
+    /// Where only the address is known, each request in clear says by its Host where it goes.
+    pub(crate) by_host: bool,
 }
 
 impl Going {
@@ -37,6 +42,8 @@ impl Going {
 
 /// A connection whose requests can be read.
 enum Begun<S> {
+    /// By its Host, at this port.
+    ByHost(u16, Replay<S>),
     Clear(Arc<Route>, Replay<S>),
     Tls(Arc<Route>, Box<TlsStream<S>>),
 }
@@ -47,6 +54,11 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     match Box::pin(begin(&connection, stream, going)).await {
+        Some(Begun::ByHost(port, stream)) => {
+            let at = Arc::clone(&connection);
+            let ask = move |request| by_host(Arc::clone(&connection), port, request);
+            Box::pin(serve_with(&at, ask, stream, false)).await;
+        }
         Some(Begun::Clear(route, stream)) => {
             Box::pin(serve(connection, route, stream, false)).await;
         }
@@ -75,7 +87,12 @@ where
     }
     match hello::open(stream, Limits::default()).await {
         Ok(Opening::Tls(hello)) => return tls(connection, subject, *hello, going).await,
-        Ok(Opening::Http(stream)) => return Some(Begun::Clear(route(Scheme::Http), stream)),
+        Ok(Opening::Http(stream)) => {
+            return Some(match going {
+                Going { named: None, by_host: true, port, .. } => Begun::ByHost(port, stream),
+                Going { .. } => Begun::Clear(route(Scheme::Http), stream),
+            });
+        }
         Ok(Opening::Http2(stream) | Opening::Other(stream)) => {
             let route = route(Scheme::Opaque);
             opaque::carry(Arc::clone(connection), subject, route, stream).await;
@@ -93,6 +110,23 @@ where
     None
 }
 
+/// A request in clear that goes where its own Host says.
+async fn by_host(
+    connection: Arc<Connection>,
+    port: u16,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Unanswered> {
+    let host = request.headers().get(http::header::HOST).and_then(|host| host.to_str().ok());
+    // One that names nothing, or another port, goes nowhere.
+    let (host, agrees) = match host.and_then(named_as) {
+        Some((host, named)) => (host, named.unwrap_or(80) == port),
+        None => (String::new(), false),
+    };
+    let provider = connection.subject().terms.holdings.provider_of(&host);
+    let route = Route { agrees, ..Route::new(host, port, Scheme::Http, provider) };
+    exchange::serve(connection, Arc::new(route), request).await
+}
+
 fn is_opaque(contract: Option<&Contract>, host: &str, port: u16) -> bool {
     contract.is_some_and(|contract| {
         contract.grants(host, port).any(|grant| grant.access == Access::Opaque)
@@ -108,7 +142,7 @@ async fn tls<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Going { named, literal, port } = going;
+    let Going { named, literal, port, .. } = going;
     let host = hello.sni().map(|sni| normal(&sni)).or_else(|| named.clone()).unwrap_or(literal);
     let provider = subject.terms.holdings.provider_of(&host);
     let agrees = named.is_none_or(|named| named == host);

@@ -10,6 +10,7 @@ use decide::case::Timestamp;
 use decide::policy::Glob;
 use sha2::{Digest, Sha256};
 
+use super::destinations::Destinations;
 use super::identities::{Clash, Identities};
 use super::{Agent, Contracts, Policies};
 use crate::policy_file::PolicyFile;
@@ -47,9 +48,13 @@ pub(super) fn compile(files: &[PolicyFile], now: Timestamp) -> Result<Policies, 
     if !joined.faults.is_empty() {
         return Err(joined.faults);
     }
-    let agents = joined.agents.into_iter().map(|(_, agent)| agent).collect();
+    let agents: Vec<Agent> = joined.agents.into_iter().map(|(_, agent)| agent).collect();
     let digest = hash.finalize().into();
-    Ok(Policies { digest, files: contracts, agents, named, patterns, identities })
+    let mut destinations = Destinations::default();
+    for Agent { policy, .. } in &agents {
+        destinations.add(policy);
+    }
+    Ok(Policies { digest, files: contracts, agents, named, patterns, identities, destinations })
 }
 
 /// The name of a file without its folder: moving the folder changes nothing of what it says.
