@@ -126,6 +126,7 @@ impl Exchange {
         let entry = Entry {
             exchange: id.clone(),
             agent: run.agent.clone(),
+            team: run.policy.team.clone(),
             key: None,
             reset: connection.reset.clone(),
         };

@@ -86,13 +86,14 @@ fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
     let entry = Entry {
         exchange: id.clone(),
         agent: run.agent.clone(),
+        team: run.policy.team.clone(),
         key: None,
         reset: connection.reset.clone(),
     };
     let live = gate.kills.enter(entry);
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(run.caller());
-    case.kills = Known::Fact(gate.kills.covering(&run.agent, None));
+    case.kills = Known::Fact(gate.kills.covering(&run.agent, run.policy.team.as_deref(), None));
     case.key = Known::Fact(Presented::Nothing);
     case.credentials = Known::Fact(Vec::new());
     case.destination = Known::Fact(connection.fact(true));
