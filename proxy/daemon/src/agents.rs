@@ -203,8 +203,7 @@ impl Agents {
 
 /// The agent that the far end itself is: by what it proved, by what the kernel says, by where it is.
 fn workload<'a>(policies: &'a Policies, peer: &Peer) -> Option<(&'a str, Identified)> {
-    let certificate =
-        || peer.certificates.iter().find_map(|name| policies.by_certificate(name));
+    let certificate = || peer.certificates.iter().find_map(|name| policies.by_certificate(name));
     let cgroup = || peer.cgroup.as_deref().and_then(|path| policies.by_cgroup(path));
     let address = || policies.by_address(peer.address);
     certificate()

@@ -56,7 +56,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Shows and checks contracts
     Policy(policy::PolicyArgs),
-    /// Stops an agent, a key or everyone, at once
+    /// Stops an agent, a team, a key or everyone, at once
     Kill(kill::KillArgs),
     /// Lifts a kill switch
     Unkill(kill::UnkillArgs),

@@ -61,7 +61,8 @@ pub async fn serve(
     }
     let exchanges = Arc::clone(&run.room.load().exchanges);
     let Ok(room) = exchanges.try_acquire_owned() else {
-        return settle::refuse_busy(&connection, &subject, &route, "too many requests at once").await;
+        return settle::refuse_busy(&connection, &subject, &route, "too many requests at once")
+            .await;
     };
     let (reply, answer) = oneshot::channel();
     let tasks = run.tasks.clone();
@@ -142,6 +143,7 @@ impl Exchange {
         let entry = Entry {
             exchange: id.clone(),
             agent: run.agent.clone(),
+            team: subject.terms.policy.team.clone(),
             key: None,
             reset: connection.reset.clone(),
         };

@@ -3,10 +3,11 @@
 pub mod client;
 pub(crate) mod life;
 mod master_key;
+pub(crate) mod open;
 mod proof;
 pub mod protocol;
 mod registry;
-mod serve;
+pub(crate) mod serve;
 pub mod socket;
 pub mod start;
 mod views;
@@ -28,7 +29,8 @@ use crate::rates::Rates;
 use crate::run::Run;
 use crate::vault::Vault;
 
-pub use life::{StartError, run};
+pub use life::run;
+pub use open::StartError;
 pub use views::Views;
 
 /// Bytes of request bodies that the gate holds at once, all runs together.

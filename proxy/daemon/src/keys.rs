@@ -1,27 +1,34 @@
 //! Virtual keys: what the agent is given in place of a real key, and whose it is.
 //!
-//! A virtual key is derived from the real one, so that it is the same in every run; the gate keeps
-//! its hash alone. Having a key is not enough: it opens something only for a run that was given it.
+//! A run's virtual key is derived from the real one, so that it is the same in every run; a standing key
+//! is random and an agent's own. The gate keeps hashes alone. Having a key is not enough: it opens
+//! something only for a run that was given it, or for the agent that it was made for.
 
 mod event;
+mod origin;
+mod standing;
+mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use decide::case::{Bound, Caller, Key, Presented, Timestamp};
-use serde::{Deserialize, Serialize};
+use decide::scan::SecretClass;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::vault::{MasterKey, Secret};
 
-pub use event::{Hash, KeyEvent, KeyIssued, KeyRevoked, KeyUsed, RunClosed};
+pub use event::{Hash, KeyCreated, KeyEvent, KeyIssued, KeyRevoked, KeyUsed, RunClosed};
+pub use origin::{Origin, OriginError};
+pub use standing::{Condition, CreateError, Created, KeyRow, NewKey, Owner};
+pub use state::State;
 
 /// Whose keys a virtual key looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +48,15 @@ impl Shape {
         match self {
             Self::Openai => "sk-tg-",
             Self::Anthropic => "sk-ant-tg-",
+        }
+    }
+
+    /// What the real keys are that look so.
+    #[must_use]
+    pub const fn class(self) -> SecretClass {
+        match self {
+            Self::Openai => SecretClass::OpenaiKey,
+            Self::Anthropic => SecretClass::AnthropicKey,
         }
     }
 }
@@ -126,80 +142,13 @@ pub struct Keys {
     derive: hmac::Key,
     fingerprint: hmac::Key,
     state: Mutex<State>,
+    /// Fingerprints of the real keys in the vault.
+    sealed: Mutex<BTreeMap<Hash, Shape>>,
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Keys").finish_non_exhaustive()
-    }
-}
-
-/// The keys as a value, built from events alone.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct State {
-    keys: BTreeMap<Hash, Known>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Known {
-    id: String,
-    credential: String,
-    fingerprint: Hash,
-    revoked: bool,
-    /// By run.
-    grants: BTreeMap<String, Grant>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Grant {
-    agent: String,
-    expires: Option<u64>,
-    uses: Option<u64>,
-    used: u64,
-}
-
-impl State {
-    /// Adds one event.
-    pub fn apply(&mut self, event: &KeyEvent) {
-        match event {
-            KeyEvent::Issued(issued) => {
-                let known = self.keys.entry(issued.hash).or_insert_with(|| Known {
-                    id: issued.id.clone(),
-                    credential: issued.credential.clone(),
-                    fingerprint: issued.fingerprint,
-                    revoked: false,
-                    grants: BTreeMap::new(),
-                });
-                known.credential.clone_from(&issued.credential);
-                known.grants.entry(issued.run.clone()).or_insert_with(|| Grant {
-                    agent: issued.agent.clone(),
-                    expires: issued.expires,
-                    uses: issued.uses,
-                    used: 0,
-                });
-            }
-            KeyEvent::Used(used) => {
-                if let Some(grant) = self.grant(used) {
-                    grant.used = grant.used.saturating_add(1);
-                }
-            }
-            KeyEvent::Revoked(revoked) => {
-                for known in self.keys.values_mut().filter(|known| known.id == revoked.id) {
-                    known.revoked = true;
-                }
-            }
-            KeyEvent::Closed(closed) => {
-                for known in self.keys.values_mut() {
-                    known.grants.remove(&closed.run);
-                }
-            }
-        }
-    }
-
-    fn grant(&mut self, used: &KeyUsed) -> Option<&mut Grant> {
-        let known = self.keys.values_mut().find(|known| known.id == used.id)?;
-        known.grants.get_mut(&used.run)
     }
 }
 
@@ -212,6 +161,7 @@ impl Keys {
             derive: key("virtual key"),
             fingerprint: key("fingerprint of a real key"),
             state: Mutex::new(state),
+            sealed: Mutex::default(),
         }
     }
 
@@ -248,14 +198,11 @@ impl Keys {
     /// last one.
     #[must_use]
     pub fn present(&self, candidates: &[&str], caller: &Caller, now: Timestamp) -> Presentation {
-        let found: BTreeSet<&str> =
-            candidates.iter().copied().filter(|text| is_virtual(text)).collect();
         let none = |presented| Presentation { presented, used: None };
-        let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            (None, _) => none(Presented::Nothing),
-            (Some(_), Some(_)) => none(Presented::Ambiguous),
-            (Some(key), None) => {
+        match candidate(candidates) {
+            Candidate::None => none(Presented::Nothing),
+            Candidate::Several => none(Presented::Ambiguous),
+            Candidate::One(key) => {
                 let hash = Hash::of(key.as_bytes());
                 self.enter(hash, caller, now).unwrap_or_else(|| none(Presented::Unknown))
             }
@@ -265,6 +212,16 @@ impl Keys {
     /// `None` where the key is not known, or was given to no run but others of the same agent.
     fn enter(&self, hash: Hash, caller: &Caller, now: Timestamp) -> Option<Presentation> {
         let mut state = self.lock();
+        if let Some((stored, key)) = state.standing.get_key_value(&hash) {
+            if !bool::from(stored.0.ct_eq(&hash.0)) {
+                return None;
+            }
+            let presentation = standing::presentation(key, caller, now);
+            if let Some(used) = &presentation.used {
+                state.apply(&KeyEvent::Used(used.clone()));
+            }
+            return Some(presentation);
+        }
         let (stored, known) = state.keys.get_key_value(&hash)?;
         // The tree compares byte by byte, which tells about a hash, not about a key; this settles it.
         if !bool::from(stored.0.ct_eq(&hash.0)) {
@@ -299,16 +256,18 @@ impl Keys {
 
     /// Gives a use back: the request that took it was refused. A refused request records no use.
     pub fn give_back(&self, used: &KeyUsed) {
-        if let Some(grant) = self.lock().grant(used) {
-            grant.used = grant.used.saturating_sub(1);
+        if let Some(count) = self.lock().count(used) {
+            *count = count.saturating_sub(1);
         }
     }
 
-    /// Takes a key back for every run, from now on; `None` where no key has this id.
-    pub fn revoke(&self, id: &str) -> Option<KeyRevoked> {
+    /// Takes a key back for every run, from now on, by its id or a standing key's name; `None` where
+    /// there is none.
+    pub fn revoke(&self, which: &str, reason: &str, by: &str) -> Option<KeyRevoked> {
         let mut state = self.lock();
-        state.keys.values().find(|known| known.id == id)?;
-        let revoked = KeyRevoked { id: id.to_owned() };
+        let known = state.by_id(which).map(|_| which.to_owned());
+        let id = known.or_else(|| state.by_name(which).map(|key| key.id.clone()))?;
+        let revoked = KeyRevoked { id, reason: reason.to_owned(), by: by.to_owned() };
         state.apply(&KeyEvent::Revoked(revoked.clone()));
         Some(revoked)
     }
@@ -320,13 +279,24 @@ impl Keys {
         closed
     }
 
-    /// The credential whose real key `text` is, where the gate has given out a virtual key for it.
+    /// Remembers the real key of a credential, so that it is recognised where it turns up.
+    pub fn remember(&self, real: &Secret, shape: Shape) {
+        let fingerprint = self.fingerprint_of(real.reveal());
+        self.sealed.lock().unwrap_or_else(PoisonError::into_inner).insert(fingerprint, shape);
+    }
+
+    /// Whose real key `text` is, where the vault holds it or a run's virtual key stands for it.
     #[must_use]
-    pub fn recognise(&self, text: &str) -> Option<String> {
+    pub fn recognise(&self, text: &str) -> Option<Shape> {
         let fingerprint = self.fingerprint_of(text.as_bytes());
+        let sealed = self.sealed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shape) = sealed.get(&fingerprint) {
+            return Some(*shape);
+        }
+        drop(sealed);
         let state = self.lock();
-        let known = state.keys.values().find(|known| known.fingerprint == fingerprint)?;
-        Some(known.credential.clone())
+        let known = state.by_fingerprint(&fingerprint)?;
+        crate::vault::known::named(&known.credential).map(|kind| kind.shape)
     }
 
     /// Adds an event of the ledger, in its order.
@@ -366,17 +336,37 @@ impl Keys {
         let mut context = hmac::Context::with_key(&self.derive);
         context.update(shape.prefix().as_bytes());
         context.update(&fingerprint.0);
-        let tag = context.sign();
-        let body = Zeroizing::new(URL_SAFE_NO_PAD.encode(tag.as_ref()));
-        let mut key = Zeroizing::new(Vec::with_capacity(shape.prefix().len() + BODY));
-        key.extend_from_slice(shape.prefix().as_bytes());
-        key.extend_from_slice(body.as_bytes());
-        Secret::new(key)
+        written(shape, context.sign().as_ref())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The virtual keys among the values of a request's credential places.
+enum Candidate<'a> {
+    None,
+    One(&'a str),
+    Several,
+}
+
+fn candidate<'a>(candidates: &[&'a str]) -> Candidate<'a> {
+    let mut found = candidates.iter().copied().filter(|text| is_virtual(text));
+    match found.next() {
+        None => Candidate::None,
+        Some(first) if found.any(|other| other != first) => Candidate::Several,
+        Some(first) => Candidate::One(first),
+    }
+}
+
+/// A virtual key of this shape, made of 32 bytes.
+fn written(shape: Shape, bytes: &[u8]) -> Secret {
+    let body = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes));
+    let mut key = Zeroizing::new(Vec::with_capacity(shape.prefix().len() + BODY));
+    key.extend_from_slice(shape.prefix().as_bytes());
+    key.extend_from_slice(body.as_bytes());
+    Secret::new(key)
 }
 
 impl Hash {

@@ -23,6 +23,8 @@ mod tests;
 pub enum Target {
     /// Everybody.
     Global,
+    /// Every agent of one team.
+    Team(String),
     /// One agent.
     Agent(String),
     /// Whoever uses one virtual key, by its id.
@@ -35,6 +37,7 @@ impl Target {
     pub const fn scope(&self) -> KillScope {
         match self {
             Self::Global => KillScope::Global,
+            Self::Team(_) => KillScope::Team,
             Self::Agent(_) => KillScope::Agent,
             Self::Key(_) => KillScope::Key,
         }
@@ -43,6 +46,7 @@ impl Target {
     fn covers(&self, live: &Live) -> bool {
         match self {
             Self::Global => true,
+            Self::Team(team) => live.team.as_ref() == Some(team),
             Self::Agent(agent) => live.agent == *agent,
             Self::Key(key) => live.key.as_ref() == Some(key),
         }
@@ -75,6 +79,7 @@ pub struct Kills {
 struct Live {
     exchange: String,
     agent: String,
+    team: Option<String>,
     key: Option<String>,
     killed: watch::Sender<Option<KillScope>>,
     ended: CancellationToken,
@@ -88,6 +93,8 @@ pub struct Entry {
     pub exchange: String,
     /// The agent.
     pub agent: String,
+    /// Its team.
+    pub team: Option<String>,
     /// The virtual key's id, where it is known by now.
     pub key: Option<String>,
     /// Breaks the connection that the exchange answers on.
@@ -101,14 +108,20 @@ impl Kills {
         Self { switches: ArcSwap::from_pointee(switches), ..Self::default() }
     }
 
-    /// The switches that stop an agent, or the user of a key.
+    /// The switches that stop an agent, its team, or the user of a key.
     #[must_use]
-    pub fn covering(&self, agent: &str, key: Option<&str>) -> BTreeSet<KillScope> {
+    pub fn covering(
+        &self,
+        agent: &str,
+        team: Option<&str>,
+        key: Option<&str>,
+    ) -> BTreeSet<KillScope> {
         let switches = self.switches.load();
         let mut scopes = BTreeSet::new();
         for target in switches.iter() {
             let covered = match target {
                 Target::Global => true,
+                Target::Team(stopped) => team == Some(stopped.as_str()),
                 Target::Agent(stopped) => stopped == agent,
                 Target::Key(stopped) => key == Some(stopped.as_str()),
             };
@@ -125,17 +138,18 @@ impl Kills {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (killed, watching) = watch::channel(None);
         let ended = CancellationToken::new();
-        let Entry { exchange, agent, key, reset } = entry;
+        let Entry { exchange, agent, team, key, reset } = entry;
         let live = Live {
             exchange,
             agent: agent.clone(),
+            team: team.clone(),
             key: key.clone(),
             killed: killed.clone(),
             ended: ended.clone(),
             reset,
         };
         lock(&self.live).insert(number, live);
-        let guard = Guard { kills: Arc::clone(self), number, agent, killed, watching, ended };
+        let guard = Guard { kills: Arc::clone(self), number, agent, team, killed, watching, ended };
         guard.read_switches(key.as_deref());
         guard
     }
@@ -144,6 +158,13 @@ impl Kills {
     /// covered exchange has been told. To be committed to the ledger next.
     pub fn kill(&self, target: Target) -> (Switched, Killing) {
         self.switch(&target, true);
+        let killing = self.cut(&target);
+        (Switched { target, on: true }, killing)
+    }
+
+    /// Stops the exchanges that a switch would stop, and sets none: for a key that is taken back, which
+    /// is refused by itself from then on.
+    pub fn cut(&self, target: &Target) -> Killing {
         let live = lock(&self.live);
         let mut covered = Vec::new();
         for one in live.values().filter(|one| target.covers(one)) {
@@ -154,8 +175,7 @@ impl Kills {
                 reset: one.reset.clone(),
             });
         }
-        drop(live);
-        (Switched { target, on: true }, Killing { covered })
+        Killing { covered }
     }
 
     /// How many live exchanges a switch would stop.
@@ -225,6 +245,7 @@ pub struct Guard {
     kills: Arc<Kills>,
     number: u64,
     agent: String,
+    team: Option<String>,
     killed: watch::Sender<Option<KillScope>>,
     watching: watch::Receiver<Option<KillScope>>,
     ended: CancellationToken,
@@ -261,7 +282,7 @@ impl Guard {
     }
 
     fn read_switches(&self, key: Option<&str>) {
-        if let Some(widest) = self.kills.covering(&self.agent, key).last() {
+        if let Some(widest) = self.kills.covering(&self.agent, self.team.as_deref(), key).last() {
             tell(&self.killed, *widest);
         }
     }

@@ -92,13 +92,15 @@ fn opened(connection: &Connection, subject: &Subject, route: &Route) -> io::Resu
     let entry = Entry {
         exchange: id.clone(),
         agent: run.agent.clone(),
+        team: subject.terms.policy.team.clone(),
         key: None,
         reset: connection.reset.clone(),
     };
     let live = gate.kills.enter(entry);
     let mut case = Case::opened(id, received);
+    let team = subject.terms.policy.team.as_deref();
     case.caller = Known::Fact(subject.caller());
-    case.kills = Known::Fact(gate.kills.covering(&run.agent, None));
+    case.kills = Known::Fact(gate.kills.covering(&run.agent, team, None));
     case.key = Known::Fact(Presented::Nothing);
     case.credentials = Known::Fact(Vec::new());
     case.destination = Known::Fact(route.fact(&subject.terms, None, true));

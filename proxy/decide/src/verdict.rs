@@ -212,7 +212,9 @@ impl Reason {
         match self {
             Self::UnknownCaller | Self::NoKey | Self::UnknownKey => Class::Unauthenticated,
             Self::NoContract(_)
-            | Self::Killed(KillScope::Key | KillScope::Agent | KillScope::Team | KillScope::Global)
+            | Self::Killed(
+                KillScope::Key | KillScope::Agent | KillScope::Team | KillScope::Global,
+            )
             | Self::KeyBoundElsewhere(_)
             | Self::KeyUsedElsewhere(_)
             | Self::KeyUnbound(_)

@@ -20,6 +20,10 @@ struct Whom {
     #[arg(long, value_name = "NAME", group = "whom", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     agent: Option<String>,
 
+    /// Every agent of one team, by name
+    #[arg(long, value_name = "NAME", group = "whom", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    team: Option<String>,
+
     /// One virtual key, by id
     #[arg(long, value_name = "ID", group = "whom", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     key: Option<String>,
@@ -31,10 +35,11 @@ struct Whom {
 
 impl Whom {
     fn target(&self) -> Target {
-        match (&self.agent, &self.key) {
-            (Some(name), _) => Target::Agent(name.clone()),
-            (None, Some(id)) => Target::Key(id.clone()),
-            (None, None) => Target::All,
+        match (&self.agent, &self.team, &self.key) {
+            (Some(name), ..) => Target::Agent(name.clone()),
+            (None, Some(name), _) => Target::Team(name.clone()),
+            (None, None, Some(id)) => Target::Key(id.clone()),
+            (None, None, None) => Target::All,
         }
     }
 }

@@ -11,7 +11,6 @@ use decide::case::{
     Reservation, Standing,
 };
 use decide::policy::Mode;
-use decide::scan::SecretClass;
 use decide::{Known, Missing};
 use http::request::Parts;
 use hyper::body::Incoming;
@@ -66,7 +65,8 @@ impl Exchange {
         if let Some(key) = &key {
             self.live.uses_key(key);
         }
-        self.case.kills = Known::Fact(self.gate.kills.covering(&caller.agent, key.as_deref()));
+        let (team, key) = (caller.team.as_deref(), key.as_deref());
+        self.case.kills = Known::Fact(self.gate.kills.covering(&caller.agent, team, key));
         self.case.caller = Known::Fact(caller);
     }
 
@@ -86,7 +86,7 @@ impl Exchange {
             return Standing::SetByGate;
         }
         let shaped = decide::scan::find(value).first().map(|secret| secret.class);
-        let sealed = || self.gate.keys.recognise(value).and_then(|name| class_of(&name));
+        let sealed = || self.gate.keys.recognise(value).map(keys::Shape::class);
         shaped.or_else(sealed).map_or(Standing::Foreign, Standing::RealKey)
     }
 
@@ -282,6 +282,7 @@ impl Exchange {
             agent: self.run.agent.clone(),
             team: self.subject.terms.policy.team.clone(),
             model: ask.model.clone(),
+            cost_center: self.subject.terms.policy.cost_center.clone(),
         }
     }
 
@@ -320,14 +321,5 @@ fn decoded(head: &Parts, sent: &Bytes, limit: u64) -> (Bytes, Option<EnvelopeFau
     {
         Ok(decoded) => (decoded, None),
         Err(fault) => (Bytes::new(), Some(fault)),
-    }
-}
-
-/// The class of a sealed credential whose real key turned up.
-fn class_of(credential: &str) -> Option<SecretClass> {
-    match credential {
-        "openai" => Some(SecretClass::OpenaiKey),
-        "anthropic" => Some(SecretClass::AnthropicKey),
-        _ => None,
     }
 }

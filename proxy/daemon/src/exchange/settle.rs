@@ -396,8 +396,7 @@ pub(crate) async fn refuse_busy(
     let reason = Reason::Busy(format!("the agent has {what}"));
     let refusal = Refusal { rule: RuleId("filtering/throttle"), reason };
     let hint = hint_in(&subject.run.id, subject.run.setting, &refusal);
-    let told =
-        Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
+    let told = Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
     let response = whole(wire::dialect(route.provider).refuse(&told));
     refuse(gate, subject, route, id, refusal).await;
     Ok(response)

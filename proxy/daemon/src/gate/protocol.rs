@@ -84,6 +84,8 @@ pub struct Switch {
 pub enum Target {
     /// One agent, by name.
     Agent(String),
+    /// Every agent of one team, by name.
+    Team(String),
     /// One virtual key, by id.
     Key(String),
     /// Everyone.
@@ -94,6 +96,7 @@ impl From<Target> for kills::Target {
     fn from(target: Target) -> Self {
         match target {
             Target::Agent(name) => Self::Agent(name),
+            Target::Team(name) => Self::Team(name),
             Target::Key(id) => Self::Key(id),
             Target::All => Self::Global,
         }
@@ -104,6 +107,7 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Agent(name) => write!(f, "agent {name}"),
+            Self::Team(name) => write!(f, "team {name}"),
             Self::Key(id) => write!(f, "key {id}"),
             Self::All => f.write_str("every agent"),
         }

@@ -8,6 +8,7 @@ use audit::{Kind, Who};
 use decide::case::MicroUsd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::Gate;
 use super::protocol::{Answer, Ask, Killed, Switch};
@@ -20,13 +21,33 @@ const ENDED_WITHIN: Duration = Duration::from_millis(50);
 /// How often the gate looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Serves until nobody has called for `first_call`, or the last connection has closed.
-pub(super) fn until_nobody_is_left(
+/// How long a gate's socket is served.
+#[derive(Debug)]
+pub(crate) enum Until {
+    /// Until nobody has called for so long, or the last connection has closed.
+    NobodyIsLeft(Duration),
+    /// Until this is cancelled.
+    Told(CancellationToken),
+}
+
+impl Until {
+    fn is_over(&self, begun: Instant, called: bool, open: usize) -> bool {
+        match self {
+            Self::NobodyIsLeft(first_call) => {
+                open == 0 && (called || begun.elapsed() > *first_call)
+            }
+            Self::Told(told) => told.is_cancelled(),
+        }
+    }
+}
+
+/// Serves connections, each on a thread of its own.
+pub(crate) fn serve(
     gate: &Arc<Gate>,
     listener: &Listener,
     key: &StateKey,
     traffic: &Handle,
-    first_call: Duration,
+    until: &Until,
 ) {
     let open = Arc::new(AtomicUsize::new(0));
     let (begun, mut called) = (Instant::now(), false);
@@ -53,8 +74,7 @@ pub(super) fn until_nobody_is_left(
             }
         }
         gate.journal.flush(false);
-        let nobody = open.load(Ordering::Acquire) == 0;
-        if nobody && (called || begun.elapsed() > first_call) {
+        if until.is_over(begun, called, open.load(Ordering::Acquire)) {
             return;
         }
     }

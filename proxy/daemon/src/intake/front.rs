@@ -3,7 +3,6 @@
 
 mod gateway;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -234,9 +233,4 @@ fn asked_with(gate: &Gate, headers: &mut HeaderMap) -> Asked {
 fn origin_form(text: &str) -> Option<Uri> {
     let target: PathAndQuery = text.parse().ok()?;
     target.path().starts_with('/').then(|| Uri::from(target))
-}
-
-/// The address of a client as a peer without more to know.
-pub(crate) fn plain(peer: SocketAddr) -> Peer {
-    Peer::at(peer.ip())
 }

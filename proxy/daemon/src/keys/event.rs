@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::origin::Origin;
+
 /// 32 bytes in hex: the SHA-256 of a virtual key, or the keyed fingerprint of a real one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hash(pub [u8; 32]);
@@ -58,6 +60,31 @@ pub struct KeyIssued {
     pub uses: Option<u64>,
 }
 
+/// An operator made a standing key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyCreated {
+    /// The key's id, which is safe to print.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Its SHA-256.
+    pub hash: Hash,
+    /// The credential that it stands for.
+    pub credential: String,
+    /// The agent, who alone may use it.
+    pub agent: String,
+    /// When it was made, in microseconds.
+    pub at: u64,
+    /// When it stops being valid, in microseconds.
+    pub expires: Option<u64>,
+    /// Requests in all, in all runs of the agent together.
+    pub uses: Option<u64>,
+    /// Where it may be used from; nothing named leaves that to the agent's contract.
+    pub from: Vec<Origin>,
+    /// Who made it.
+    pub by: String,
+}
+
 /// A request with a virtual key went out. Belongs into its decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyUsed {
@@ -72,6 +99,19 @@ pub struct KeyUsed {
 pub struct KeyRevoked {
     /// The key's id.
     pub id: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// Who did it.
+    #[serde(default)]
+    pub by: String,
+}
+
+impl KeyRevoked {
+    /// The event, of which nobody said why.
+    pub(super) fn of(id: &str) -> Self {
+        Self { id: id.to_owned(), reason: String::new(), by: String::new() }
+    }
 }
 
 /// A run is over.
@@ -87,6 +127,8 @@ pub struct RunClosed {
 pub enum KeyEvent {
     /// See [`KeyIssued`].
     Issued(KeyIssued),
+    /// See [`KeyCreated`].
+    Created(KeyCreated),
     /// See [`KeyUsed`].
     Used(KeyUsed),
     /// See [`KeyRevoked`].

@@ -7,12 +7,12 @@ use super::*;
 
 const REAL: &str = "sk-proj-canary-8841-real";
 
-fn master() -> MasterKey {
+pub(super) fn master() -> MasterKey {
     let folder = tempfile::tempdir().unwrap();
     MasterKey::open(OwnedFd::from(std::fs::File::open(folder.path()).unwrap())).unwrap()
 }
 
-fn real() -> Secret {
+pub(super) fn real() -> Secret {
     Secret::from(REAL.to_owned())
 }
 
@@ -20,7 +20,7 @@ fn wanted<'a>(run: &'a str, agent: &'a str) -> Wanted<'a> {
     Wanted { credential: "openai", shape: Shape::Openai, run, agent, expires: None, uses: None }
 }
 
-fn caller(run: &str, agent: &str) -> Caller {
+pub(super) fn caller(run: &str, agent: &str) -> Caller {
     Caller { agent: agent.to_owned(), run: run.to_owned(), team: None, by: Identified::Run }
 }
 
@@ -28,14 +28,14 @@ fn text(issued: &Issued) -> String {
     String::from_utf8(issued.key.reveal().to_vec()).unwrap()
 }
 
-fn key(presentation: &Presentation) -> Option<&Key> {
+pub(super) fn key(presentation: &Presentation) -> Option<&Key> {
     match &presentation.presented {
         Presented::Key(key) => Some(key),
         Presented::Nothing | Presented::Unknown | Presented::Ambiguous => None,
     }
 }
 
-const NOW: Timestamp = Timestamp(1_000);
+pub(super) const NOW: Timestamp = Timestamp(1_000);
 
 #[test]
 fn a_virtual_key_has_the_providers_shape_and_says_nothing_of_the_real_one() {
@@ -141,8 +141,8 @@ fn an_expired_key_enters_no_use() {
 fn a_revoked_key_is_revoked_for_every_run_to_come() {
     let keys = Keys::new(&master(), State::default());
     let issued = keys.issue(&real(), &wanted("r", "a")).unwrap();
-    assert_eq!(keys.revoke("k_0"), None);
-    keys.revoke(&issued.event.id).unwrap();
+    assert_eq!(keys.revoke("k_0", "", ""), None);
+    keys.revoke(&issued.event.id, "", "").unwrap();
     let presented = keys.present(&[&text(&issued)], &caller("r", "a"), NOW);
     assert!(key(&presented).unwrap().revoked && presented.used.is_none());
     let again = keys.issue(&real(), &wanted("r2", "a")).unwrap_err().to_string();
@@ -153,7 +153,7 @@ fn a_revoked_key_is_revoked_for_every_run_to_come() {
 fn a_real_key_that_turns_up_in_a_request_is_recognised() {
     let keys = Keys::new(&master(), State::default());
     keys.issue(&real(), &wanted("r", "a")).unwrap();
-    assert_eq!(keys.recognise(REAL).as_deref(), Some("openai"));
+    assert_eq!(keys.recognise(REAL), Some(Shape::Openai));
     assert_eq!(keys.recognise("sk-proj-another"), None);
 }
 
@@ -196,11 +196,13 @@ proptest! {
 
     #[test]
     fn keys_rebuilt_from_their_events_are_the_keys(
-        steps in prop::collection::vec((0_u8..6, 0_u8..3, 0_u8..3), 0..50),
+        steps in prop::collection::vec((0_u8..11, 0_u8..3, 0_u8..3), 0..60),
     ) {
         let master_key = master();
         let (keys, mut ledger) = (Keys::new(&master_key, State::default()), Vec::new());
-        for (what, which, run) in steps {
+        let mut standing: Vec<Created> = Vec::new();
+        for (step, (what, which, run)) in steps.into_iter().enumerate() {
+            let now = Timestamp(NOW.0 + step as u64);
             let real = Secret::from(format!("real {which}"));
             let run = format!("r{run}");
             let wanted = Wanted { uses: Some(4), ..wanted(&run, "a") };
@@ -216,10 +218,33 @@ proptest! {
                     }
                 }
                 4 => ledger.push(KeyEvent::Closed(keys.close(&run))),
+                5 | 6 => {
+                    let asked = NewKey {
+                        name: format!("n{which}"),
+                        agent: "a".to_owned(),
+                        credential: "openai".to_owned(),
+                        expires: (what == 6).then(|| Timestamp(now.0 + 5)),
+                        uses: Some(3),
+                        from: vec!["cgroup:/a".parse().unwrap()],
+                        by: "uid 0".to_owned(),
+                    };
+                    let random = [u8::try_from(step).unwrap(); 32];
+                    if let Ok(created) = keys.create(asked, Shape::Openai, &random, now) {
+                        ledger.push(KeyEvent::Created(created.event.clone()));
+                        standing.push(created);
+                    }
+                }
+                7 | 8 => if let Some(created) = standing.get(usize::from(which)) {
+                    let virtual_key = std::str::from_utf8(created.key.reveal()).unwrap();
+                    if let Some(used) = keys.present(&[virtual_key], &caller(&run, "a"), now).used {
+                        if what == 7 { ledger.push(KeyEvent::Used(used)); } else { keys.give_back(&used); }
+                    }
+                },
+                9 => ledger.extend(keys.revoke(&format!("n{which}"), "x", "y").map(KeyEvent::Revoked)),
                 _ => if which == 0 && run == "r0" {
                     let derived = keys.derived(keys.fingerprint_of(real.reveal()), Shape::Openai);
                     let id = Hash::of(derived.reveal()).key_id();
-                    ledger.extend(keys.revoke(&id).map(KeyEvent::Revoked));
+                    ledger.extend(keys.revoke(&id, "", "").map(KeyEvent::Revoked));
                 },
             }
         }

@@ -11,6 +11,7 @@ fn entry(agent: &str, key: Option<&str>) -> Entry {
     Entry {
         exchange: format!("{agent}'s"),
         agent: agent.to_owned(),
+        team: Some(format!("{agent}-team")),
         key: key.map(str::to_owned),
         reset,
     }
@@ -24,27 +25,34 @@ fn key(id: &str) -> Target {
     Target::Key(id.to_owned())
 }
 
+fn team(name: &str) -> Target {
+    Target::Team(name.to_owned())
+}
+
 #[test]
 fn a_switch_is_in_force_when_kill_returns_and_until_it_is_lifted() {
     let kills = kills();
     let (switched, _) = kills.kill(agent("a"));
     assert_eq!(switched, Switched { target: agent("a"), on: true });
-    assert_eq!(kills.covering("a", None), BTreeSet::from([KillScope::Agent]));
-    assert_eq!(kills.covering("b", None), BTreeSet::new());
+    assert_eq!(kills.covering("a", Some("a-team"), None), BTreeSet::from([KillScope::Agent]));
+    assert_eq!(kills.covering("b", Some("b-team"), None), BTreeSet::new());
     assert_eq!(kills.lift(&agent("a")), Some(Switched { target: agent("a"), on: false }));
     assert_eq!(kills.lift(&agent("a")), None);
-    assert_eq!(kills.covering("a", None), BTreeSet::new());
+    assert_eq!(kills.covering("a", Some("a-team"), None), BTreeSet::new());
 }
 
 #[test]
 fn every_scope_that_covers_a_caller_is_named() {
     let kills = kills();
-    for target in [key("k_1"), Target::Global, agent("a")] {
+    for target in [key("k_1"), Target::Global, team("a-team"), agent("a")] {
         kills.kill(target);
     }
-    let all = [KillScope::Key, KillScope::Agent, KillScope::Global];
-    assert_eq!(kills.covering("a", Some("k_1")), BTreeSet::from(all));
-    assert_eq!(kills.covering("b", Some("k_2")), BTreeSet::from([KillScope::Global]));
+    let all = [KillScope::Key, KillScope::Agent, KillScope::Team, KillScope::Global];
+    assert_eq!(kills.covering("a", Some("a-team"), Some("k_1")), BTreeSet::from(all));
+    assert_eq!(
+        kills.covering("b", Some("b-team"), Some("k_2")),
+        BTreeSet::from([KillScope::Global])
+    );
 }
 
 #[test]
@@ -55,6 +63,31 @@ fn a_kill_tells_the_exchanges_it_covers_and_no_other() {
     let (_, killing) = kills.kill(key("k_1"));
     assert_eq!(killing.covered(), 1);
     assert_eq!((covered.is_killed(), other.is_killed()), (Some(KillScope::Key), None));
+}
+
+#[test]
+fn a_team_is_stopped_whole_and_alone_before_and_after_the_kill() {
+    let kills = kills();
+    let (covered, other) = (kills.enter(entry("a", None)), kills.enter(entry("b", None)));
+    assert_eq!((kills.would_stop(&team("a-team")), kills.would_stop(&team("a"))), (1, 0));
+    let (_, killing) = kills.kill(team("a-team"));
+    assert_eq!(killing.covered(), 1);
+    let later = kills.enter(entry("a", Some("k_1")));
+    let told = [&covered, &later, &other].map(Guard::is_killed);
+    assert_eq!(told, [Some(KillScope::Team), Some(KillScope::Team), None]);
+    kills.lift(&team("a-team"));
+    assert_eq!(kills.enter(entry("a", None)).is_killed(), None);
+    assert_eq!(kills.covering("a", None, None), BTreeSet::new());
+}
+
+#[test]
+fn a_cut_stops_what_is_under_way_and_nothing_that_comes_later() {
+    let kills = kills();
+    let (covered, other) = (kills.enter(entry("a", Some("k_1"))), kills.enter(entry("b", None)));
+    assert_eq!(kills.cut(&key("k_1")).covered(), 1);
+    assert_eq!((covered.is_killed(), other.is_killed()), (Some(KillScope::Key), None));
+    assert_eq!(kills.enter(entry("a", Some("k_1"))).is_killed(), None);
+    assert!(kills.state().is_empty());
 }
 
 #[test]
@@ -148,9 +181,9 @@ fn threads_that_enter_while_a_kill_is_set_all_hear_of_it() {
 proptest! {
     #[test]
     fn switches_rebuilt_from_their_events_are_the_switches(
-        steps in prop::collection::vec((0_usize..4, any::<bool>()), 0..40),
+        steps in prop::collection::vec((0_usize..5, any::<bool>()), 0..40),
     ) {
-        let targets = [Target::Global, agent("a"), agent("b"), key("k_1")];
+        let targets = [Target::Global, agent("a"), agent("b"), key("k_1"), team("t")];
         let (live, mut ledger) = (kills(), Vec::new());
         for (which, on) in steps {
             if on {

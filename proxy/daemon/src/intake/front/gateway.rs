@@ -45,9 +45,7 @@ impl Gateway {
 
     /// Where a path leads, and the rest of it there.
     pub(crate) fn route<'a>(&self, path: &'a str) -> Option<(Arc<Route>, &'a str)> {
-        let after = |prefix: &str| {
-            path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'))
-        };
+        let after = |prefix: &str| path.strip_prefix(prefix).filter(|rest| rest.starts_with('/'));
         self.paths.iter().find_map(|(prefix, route)| Some((Arc::clone(route), after(prefix)?)))
     }
 

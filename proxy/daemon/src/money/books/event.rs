@@ -16,6 +16,9 @@ pub struct Payer {
     pub team: Option<String>,
     /// The model, as written in the request.
     pub model: String,
+    /// Where the contract has the money booked.
+    #[serde(default)]
+    pub cost_center: Option<String>,
 }
 
 /// A worst case was set aside. Belongs into the decision that it was set aside for; an exchange that

@@ -21,6 +21,7 @@ fn payer(run: &str) -> Payer {
         agent: "agent".to_owned(),
         team: Some("team".to_owned()),
         model: "model".to_owned(),
+        cost_center: None,
     }
 }
 
