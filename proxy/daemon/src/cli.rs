@@ -9,11 +9,13 @@ mod exec;
 pub(crate) mod exec_args;
 mod failure;
 mod gate;
+mod init;
 mod inspect;
 mod kill;
 mod metrics;
 pub(crate) mod out;
 pub(crate) mod policy;
+mod schema;
 mod spend;
 mod tail;
 mod trust;
@@ -52,10 +54,14 @@ struct Cli {
 enum Command {
     /// Runs a command behind the gate
     Exec(Box<exec_args::ExecArgs>),
+    /// Writes a first configuration and a first contract
+    Init(init::InitArgs),
     /// Says whether this machine can run a gate, and what to do where it cannot
     Check(check::CheckArgs),
     /// Shows and checks contracts
     Policy(policy::PolicyArgs),
+    /// Prints the JSON schema of a file
+    Schema(schema::SchemaArgs),
     /// Stops an agent, a team, a key or everyone, at once
     Kill(kill::KillArgs),
     /// Lifts a kill switch
@@ -113,7 +119,9 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
     let out = &mut out;
     match command {
         Command::Check(args) => check::run(args, out),
+        Command::Init(args) => init::run(args, out),
         Command::Policy(args) => policy::run(args, out),
+        Command::Schema(args) => schema::run(args, out),
         Command::Kill(args) => kill::kill(args, out),
         Command::Unkill(args) => kill::unkill(args, out),
         Command::Budget(args) => budget::run(args, out),

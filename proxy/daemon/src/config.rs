@@ -5,8 +5,10 @@ pub mod built;
 mod effective;
 mod env;
 mod keys;
+mod page;
 mod providers;
 mod read;
+mod schema;
 mod shape;
 mod tree;
 
@@ -18,6 +20,9 @@ pub use built::{
     BaseUrl, Config, Credential, Drain, Limits, Listen, MasterKeyFrom, Provider, ProviderName,
     Scheme, Sink, Source, Tls, Upstream,
 };
+
+pub use page::page;
+pub use schema::schema;
 
 use crate::yaml::{self, Fault};
 use build::Building;

@@ -100,6 +100,7 @@ impl Policies {
     }
 
     /// Agents as written, each with the policy narrowed to it.
+    #[must_use]
     pub fn agents(&self) -> impl ExactSizeIterator<Item = (&str, &Arc<Policy>)> {
         self.agents.iter().map(|agent| (agent.name.as_str(), &agent.policy))
     }

@@ -46,19 +46,25 @@ impl Config {
             Mode::Enforce => "enforce",
         };
         all.put("mode", mode);
-        all.put("state", state.display());
-        all.put("policy", policy.display());
+        all.put("state", &state.display());
+        all.put("policy", &policy.display());
         match master_key {
             MasterKeyFrom::StateFolder => {}
-            MasterKeyFrom::File(path) => all.put("vault.master_key.file", path.display()),
+            MasterKeyFrom::File(path) => all.put("vault.master_key.file", &path.display()),
             MasterKeyFrom::Env { variable, key: _ } => all.put("vault.master_key.env", variable),
         }
-        credentials.iter().for_each(|(name, credential)| all.credential(name, credential));
-        providers.iter().for_each(|(name, provider)| all.provider(name, provider));
-        sinks.iter().for_each(|(name, sink)| all.sink(name, sink));
+        for (name, credential) in credentials {
+            all.credential(name, credential);
+        }
+        for (name, provider) in providers {
+            all.provider(name, provider);
+        }
+        for (name, sink) in sinks {
+            all.sink(name, sink);
+        }
         all.listen(listen);
-        all.put("drain.delay", format!("{delay:?}"));
-        all.put("drain.streams", format!("{streams:?}"));
+        all.put("drain.delay", &format!("{delay:?}"));
+        all.put("drain.streams", &format!("{streams:?}"));
         all.each("upstream.ca", ca.iter().map(|path| path.display()));
         all.each("upstream.connect_to", connect_to.iter().map(|(written, _)| written));
         all.put("limits.connections", connections);
@@ -109,13 +115,13 @@ fn reloaded(path: &str) -> bool {
 struct Values(BTreeMap<String, String>);
 
 impl Values {
-    fn put(&mut self, path: impl Into<String>, value: impl ToString) {
+    fn put(&mut self, path: impl Into<String>, value: &(impl ToString + ?Sized)) {
         self.0.insert(path.into(), value.to_string());
     }
 
     fn each<T: ToString>(&mut self, path: &str, values: impl Iterator<Item = T>) {
         let values: Vec<String> = values.map(|value| value.to_string()).collect();
-        self.put(path, format!("{values:?}"));
+        self.put(path, &format!("{values:?}"));
     }
 
     fn credential(&mut self, name: &str, credential: &Credential) {
@@ -134,7 +140,7 @@ impl Values {
         self.put(at("url"), url);
         self.put(at("credential"), credential.as_deref().unwrap_or("none"));
         if let Some(ca) = ca {
-            self.put(at("ca"), ca.display());
+            self.put(at("ca"), &ca.display());
         }
     }
 
@@ -161,10 +167,10 @@ impl Values {
         }
         self.put("listen.plain", plain);
         if let Some(Tls { cert, key, client_ca }) = tls {
-            self.put("listen.tls.cert", cert.display());
-            self.put("listen.tls.key", key.display());
+            self.put("listen.tls.cert", &cert.display());
+            self.put("listen.tls.key", &key.display());
             if let Some(client_ca) = client_ca {
-                self.put("listen.tls.client_ca", client_ca.display());
+                self.put("listen.tls.client_ca", &client_ca.display());
             }
         }
     }

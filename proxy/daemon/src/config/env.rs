@@ -1,6 +1,6 @@
 //! `TOLLGATE_<PATH>` in the environment says what holds in the place of the file's word.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::keys::{KEYS, Key, Like};
@@ -39,64 +39,57 @@ impl Environment {
 
     /// Puts what the environment says into `tree`, and tells what is wrong with it.
     pub(super) fn overlay(&self, tree: &mut Tree) -> Vec<Fault> {
-        let mut faults = Vec::new();
         let mut paths: BTreeMap<String, Vec<(Vec<String>, &Key)>> = BTreeMap::new();
         for key in KEYS.iter().filter(|key| key.like != Like::NotBuilt) {
             for path in expanded(tree, key) {
                 paths.entry(variable(&path)).or_default().push((path, key));
             }
         }
+        let (mut faults, mut unknown) = (Vec::new(), Vec::new());
         for (name, value) in self.0.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-            let fault = |message: String| Fault {
-                file: ENVIRONMENT.to_owned(),
-                at: None,
-                path: Some(name.clone()),
-                message,
-            };
             match paths.get(name).map(Vec::as_slice) {
                 Some([(path, key)]) => match value.to_str() {
-                    Some("") => faults.push(fault("is empty: unset it, or give a value".into())),
+                    Some("") => faults.push(fault(name, "is empty: unset it, or give a value")),
                     Some(text) => {
                         let path: Vec<&str> = path.iter().map(String::as_str).collect();
                         tree.put(&path, said(key.like, text, name), name);
                     }
-                    None => faults.push(fault("is not text".into())),
+                    None => faults.push(fault(name, "is not text")),
                 },
                 Some(several) => {
                     let paths: Vec<_> = several.iter().map(|(path, _)| path.join(".")).collect();
-                    let says = "could mean any of these: say it in the file";
-                    faults.push(fault(format!("{says}: {}", paths.join(", "))));
+                    let paths = paths.join(", ");
+                    let message =
+                        format!("could mean any of these, so say it in the file: {paths}");
+                    faults.push(fault(name, message));
                 }
                 None if OTHERS.contains(&name.as_str()) || self.service_link(name) => {}
-                None => faults.push(fault(String::new())),
+                None => unknown.push(name),
             }
         }
-        self.unknown(tree, faults, &paths.into_keys().collect())
+        // The operator chooses this one's name, which is known only now.
+        let own = tree.find(&["vault", "master_key", "env"]).map(|node| &node.value);
+        unknown.retain(|name| !matches!(own, Some(Value::Text(own)) if own == *name));
+        faults.extend(unknown.into_iter().map(|name| {
+            let known = paths.keys().map(String::as_str).chain(OTHERS);
+            fault(
+                name,
+                match nearest(name, known) {
+                    Some(near) => format!("sets nothing; did you mean {near}? Unset it otherwise"),
+                    None => "sets nothing: unset it".to_owned(),
+                },
+            )
+        }));
+        faults
     }
+}
 
-    /// Says what is unknown, now that the variable of the master key is known.
-    fn unknown(&self, tree: &Tree, faults: Vec<Fault>, known: &BTreeSet<String>) -> Vec<Fault> {
-        let master_key = tree.find(&["vault", "master_key", "env"]);
-        let own = master_key.and_then(|node| match &node.value {
-            Value::Text(name) => Some(name.as_str()),
-            Value::Map(_) | Value::List(_) | Value::Null => None,
-        });
-        let told = |mut fault: Fault| {
-            if !fault.message.is_empty() {
-                return Some(fault);
-            }
-            let name = fault.path.as_deref().unwrap_or_default();
-            if own == Some(name) {
-                return None;
-            }
-            let all = known.iter().map(String::as_str).chain(OTHERS);
-            fault.message = match nearest(name, all) {
-                Some(near) => format!("sets nothing; did you mean {near}? Unset it otherwise"),
-                None => "sets nothing: unset it".to_owned(),
-            };
-            Some(fault)
-        };
-        faults.into_iter().filter_map(told).collect()
+fn fault(variable: &str, message: impl Into<String>) -> Fault {
+    Fault {
+        file: ENVIRONMENT.to_owned(),
+        at: None,
+        path: Some(variable.to_owned()),
+        message: message.into(),
     }
 }
 

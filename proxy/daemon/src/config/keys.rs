@@ -13,6 +13,8 @@ pub(crate) struct Key {
     pub(crate) like: Like,
     /// What holds where nothing is written, as text; `None`: nothing holds.
     pub(crate) default: Option<&'static str>,
+    /// Whether its section makes no sense without it.
+    pub(crate) needed: bool,
     /// Whether a running gate takes a change over; everything else needs a restart.
     pub(crate) reload: bool,
 }
@@ -78,12 +80,16 @@ impl Like {
 }
 
 const fn key(path: &'static str, like: Like, says: &'static str) -> Key {
-    Key { path, says, like, default: None, reload: false }
+    Key { path, says, like, default: None, needed: false, reload: false }
 }
 
 impl Key {
     const fn or(self, default: &'static str) -> Self {
         Self { default: Some(default), ..self }
+    }
+
+    const fn needed(self) -> Self {
+        Self { needed: true, ..self }
     }
 
     const fn reloaded(self) -> Self {
@@ -140,6 +146,7 @@ pub(crate) const KEYS: &[Key] = &[
         Like::Name,
         "Whose key it is: `openai`, `anthropic`, or a name under `providers`",
     )
+    .needed()
     .reloaded(),
     key(
         "credentials.*.from",
@@ -154,16 +161,17 @@ pub(crate) const KEYS: &[Key] = &[
         "providers.*.dialect",
         Like::Choice(&["openai", "anthropic", "plain"]),
         "The protocol it speaks; `plain` is any other HTTP API",
-    ),
-    key("providers.*.url", Like::Url, "Where it answers; `http` only without a credential"),
+    )
+    .needed(),
+    key("providers.*.url", Like::Url, "Where it answers; `http` only without a credential").needed(),
     key(
         "providers.*.credential",
         Like::Name,
         "The credential it is sent, or `none`; without it, the one whose `provider` this is",
     ),
     key("providers.*.ca", Like::File, "PEM certificates that vouch for it besides the system's"),
-    key("sinks.*.to", Like::Choice(&["otlp"]), "What receives: OTLP over HTTP, traces and metrics"),
-    key("sinks.*.url", Like::Url, "Where it listens; `/v1/traces` and `/v1/metrics` are added"),
+    key("sinks.*.to", Like::Choice(&["otlp"]), "What receives: OTLP over HTTP, traces and metrics").needed(),
+    key("sinks.*.url", Like::Url, "Where it listens; `/v1/traces` and `/v1/metrics` are added").needed(),
     key("sinks.*.headers.*", Like::Secret, "A header that is sent along, such as `authorization`"),
     key(
         "listen.transparent",
@@ -188,8 +196,8 @@ pub(crate) const KEYS: &[Key] = &[
     key("listen.dns", Like::Addresses, "The DNS responder, UDP and TCP").or("127.0.0.1:16853"),
     key("listen.health", Like::Addresses, "`/healthz`, `/readyz` and `/metrics`")
         .or("127.0.0.1:16815"),
-    key("listen.tls.cert", Like::File, "Certificate chain of `listen.proxy`, PEM"),
-    key("listen.tls.key", Like::File, "Its private key, PEM"),
+    key("listen.tls.cert", Like::File, "Certificate chain of `listen.proxy`, PEM").needed(),
+    key("listen.tls.key", Like::File, "Its private key, PEM").needed(),
     key(
         "listen.tls.client_ca",
         Like::File,
@@ -218,6 +226,7 @@ pub(crate) const KEYS: &[Key] = &[
 
 /// The section's own sentence, for sections of which one is needed.
 pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    ("", "The configuration of one gate: `tollgate serve --config FILE`"),
     ("vault", "The vault of real keys"),
     ("vault.master_key", "Where the key that wraps all others comes from"),
     ("credentials", "The real keys, by name. An agent never sees one"),

@@ -80,7 +80,7 @@ fn every_key_reaches_the_configuration() {
         plain: false,
     };
     assert_eq!(config.listen, listen);
-    let drain = Drain { delay: Duration::ZERO, streams: Duration::from_secs(120) };
+    let drain = Drain { delay: Duration::ZERO, streams: Duration::from_mins(2) };
     assert_eq!((config.drain, config.limits.connections), (drain, 7));
     assert_eq!(config.upstream.ca, [etc("a.pem"), "/b.pem".into()]);
     assert!(config.upstream.connect_to[0].1.fits("api.openai.com", 443));
@@ -100,7 +100,7 @@ fn an_empty_file_is_the_defaults_of_the_list() {
         assert_eq!(one(&config.listen.dns), "127.0.0.1:16853");
         assert_eq!(one(&config.listen.health), "127.0.0.1:16815");
         assert!(config.listen.routed.is_empty() && config.listen.tls.is_none());
-        assert_eq!(config.drain.streams, Duration::from_secs(60));
+        assert_eq!(config.drain.streams, Duration::from_mins(1));
         assert_eq!(config.limits.connections, 16384);
         assert!(matches!(config.master_key, MasterKeyFrom::StateFolder));
     }
@@ -184,9 +184,9 @@ fn a_variable_that_sets_nothing_is_refused_with_the_nearest_one() {
     assert_eq!(
         faults("", &pairs),
         [
+            "the environment: TOLLGATE_STATE: is empty: unset it, or give a value",
             "the environment: TOLLGATE_CONTROL: sets nothing; did you mean TOLLGATE_CONFIG? Unset it otherwise",
             "the environment: TOLLGATE_MODUS: sets nothing; did you mean TOLLGATE_MODE? Unset it otherwise",
-            "the environment: TOLLGATE_STATE: is empty: unset it, or give a value",
             "the environment: TOLLGATE_LIMITS_CONNECTIONS: `many` is not a whole number from 1 to 1000000",
         ]
     );
