@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
-use crate::money::books::{Booked, Settled};
+use crate::money::books::{AccountId, Booked, Settled};
 use crate::telemetry::context::TraceParent;
 
 /// What was decided about an exchange, before anything of it left.
@@ -253,11 +253,12 @@ pub struct Switched {
     pub by: String,
 }
 
-/// A run's limit was raised.
+/// The limit of a run, or of somebody's day or month, was raised.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BudgetSet {
-    /// The run.
-    pub run: String,
+    /// What the limit is held against: `"run": "01J…"`, `"agent_day": ["bot", 20778]`.
+    #[serde(flatten)]
+    pub account: AccountId,
     /// Its new limit.
     pub limit: MicroUsd,
     /// Who did it.

@@ -19,10 +19,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use decide::case::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::random;
 use folder::Folder;
+use known::Kind;
 use seal::{Sealed, Sealer};
 
 pub use master::MasterKey;
@@ -34,6 +36,8 @@ const FILE: &str = "vault";
 const FORMAT: u32 = 1;
 /// The vault is read whole; no real one comes near this.
 const LARGEST: u64 = 4 << 20;
+/// The longest name of a credential.
+const LONGEST_NAME: usize = 64;
 
 /// Why the vault cannot be used. None of them says anything of a secret.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +80,19 @@ pub enum VaultError {
     /// The vault has no such credential.
     #[error("the vault holds no credential {0}")]
     Unknown(String),
+    /// The name is taken.
+    #[error(
+        "the vault holds a credential {0} already: `tollgate credential rotate {0}` exchanges its secret"
+    )]
+    Taken(String),
+    /// A run brought another secret for a credential that an operator keeps.
+    #[error(
+        "the credential {0} is kept by an operator and is another key than this environment's: unset the variable, or `tollgate credential rotate {0}`"
+    )]
+    Kept(String),
+    /// It is not a name.
+    #[error("`{0}` is not a name of a credential: letters, digits and any of . _ - up to 64")]
+    Name(String),
 }
 
 impl VaultError {
@@ -110,7 +127,33 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Entry {
     version: u64,
+    /// What an operator said of it; what a run or the gate itself sealed has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept: Option<Kept>,
     sealed: Sealed,
+}
+
+/// What an operator said of a credential. The secret is bound to it: it decides where the secret goes.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// The provider's name (`openai`).
+    provider: String,
+    /// When it was added or last exchanged, in microseconds.
+    since: u64,
+}
+
+/// A credential in the vault, without its secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Its name.
+    pub name: String,
+    /// Whose it is; `None` where this version knows no such provider.
+    pub provider: Option<String>,
+    /// When an operator added or last exchanged it; `None` for one that a run brought.
+    pub since: Option<Timestamp>,
+    /// How often it was sealed.
+    pub version: u64,
 }
 
 impl Vault {
@@ -143,26 +186,115 @@ impl Vault {
         Ok(vault)
     }
 
-    /// Seals a secret under `name`, in place of what was there. On disk when this returns.
+    /// Seals a secret of a run, or of the gate itself, under `name`, in place of what was there. On disk
+    /// when this returns.
     ///
     /// # Errors
     ///
-    /// The file cannot be written; the vault is then as it was.
+    /// An operator keeps another secret under that name, or the file cannot be written; the vault is then
+    /// as it was.
     pub fn seal(&self, name: &str, secret: &Secret) -> Result<(), VaultError> {
         let mut file = self.lock();
         if let Some(entry) = file.entries.get(name) {
-            let same = self.data.open(&entry.sealed, &bound(name, entry.version))?;
+            let same = self.data.open(&entry.sealed, &bound(name, entry))?;
             if same.as_slice() == secret.reveal() {
                 return Ok(());
             }
+            if entry.kept.is_some() {
+                return Err(VaultError::Kept(name.to_owned()));
+            }
         }
-        let version = file.entries.get(name).map_or(0, |entry| entry.version).saturating_add(1);
-        let sealed = self.data.seal(secret.reveal(), &bound(name, version))?;
+        self.put(&mut file, name, None, secret).map(drop)
+    }
+
+    /// Seals a new credential of a provider. On disk when this returns, with its version.
+    ///
+    /// # Errors
+    ///
+    /// The name is none or taken, or the file cannot be written; the vault is then as it was.
+    pub fn add(
+        &self,
+        name: &str,
+        provider: &Kind,
+        secret: &Secret,
+        now: Timestamp,
+    ) -> Result<u64, VaultError> {
+        if !is_name(name) {
+            return Err(VaultError::Name(name.to_owned()));
+        }
+        let mut file = self.lock();
+        if file.entries.contains_key(name) {
+            return Err(VaultError::Taken(name.to_owned()));
+        }
+        let kept = Kept { provider: provider.name.to_owned(), since: now.0 };
+        self.put(&mut file, name, Some(kept), secret)
+    }
+
+    /// Exchanges the secret of a credential, which stays of the same provider. The next request that is
+    /// sent has the new one. On disk when this returns, with its version.
+    ///
+    /// # Errors
+    ///
+    /// There is no such credential, or the file cannot be written; the vault is then as it was.
+    pub fn rotate(&self, name: &str, secret: &Secret, now: Timestamp) -> Result<u64, VaultError> {
+        let mut file = self.lock();
+        let unknown = || VaultError::Unknown(name.to_owned());
+        let entry = file.entries.get(name).filter(|_| is_name(name)).ok_or_else(unknown)?;
+        let provider = provider_of(name, entry).ok_or_else(unknown)?.name.to_owned();
+        self.put(&mut file, name, Some(Kept { provider, since: now.0 }), secret)
+    }
+
+    /// Forgets a credential and its secret.
+    ///
+    /// # Errors
+    ///
+    /// There is no such credential, or the file cannot be written; the vault is then as it was.
+    pub fn remove(&self, name: &str) -> Result<(), VaultError> {
+        let mut file = self.lock();
         let mut next = file.clone();
-        next.entries.insert(name.to_owned(), Entry { version, sealed });
+        let removed = next.entries.remove(name).filter(|_| is_name(name));
+        removed.ok_or_else(|| VaultError::Unknown(name.to_owned()))?;
         self.write(&next)?;
         *file = next;
         Ok(())
+    }
+
+    /// Whose credential `name` is: what was said when it was added, else by its own name.
+    #[must_use]
+    pub fn provider(&self, name: &str) -> Option<&'static Kind> {
+        provider_of(name, self.lock().entries.get(name)?)
+    }
+
+    /// Every credential, by name, without its secret.
+    #[must_use]
+    pub fn credentials(&self) -> Vec<Listed> {
+        let file = self.lock();
+        let named = file.entries.iter().filter(|(name, _)| is_name(name));
+        named
+            .map(|(name, entry)| Listed {
+                name: name.clone(),
+                provider: provider_of(name, entry).map(|kind| kind.name.to_owned()),
+                since: entry.kept.as_ref().map(|kept| Timestamp(kept.since)),
+                version: entry.version,
+            })
+            .collect()
+    }
+
+    /// Seals `secret` under `name`, in one write of the whole file.
+    fn put(
+        &self,
+        file: &mut File,
+        name: &str,
+        kept: Option<Kept>,
+        secret: &Secret,
+    ) -> Result<u64, VaultError> {
+        let version = file.entries.get(name).map_or(0, |entry| entry.version).saturating_add(1);
+        let sealed = self.data.seal(secret.reveal(), &bound_to(name, version, kept.as_ref()))?;
+        let mut next = file.clone();
+        next.entries.insert(name.to_owned(), Entry { version, kept, sealed });
+        self.write(&next)?;
+        *file = next;
+        Ok(version)
     }
 
     /// The secret sealed under `name`; drop it as soon as it is sent.
@@ -173,7 +305,7 @@ impl Vault {
     pub fn reveal(&self, name: &str) -> Result<Secret, VaultError> {
         let file = self.lock();
         let entry = file.entries.get(name).ok_or_else(|| VaultError::Unknown(name.to_owned()))?;
-        self.data.open(&entry.sealed, &bound(name, entry.version)).map(Secret::new)
+        self.data.open(&entry.sealed, &bound(name, entry)).map(Secret::new)
     }
 
     /// The names that have a secret, in order.
@@ -197,9 +329,35 @@ impl Vault {
 const DATA_KEY: &[u8] = b"tollgate vault data key 1";
 
 /// What an entry is bound to.
-fn bound(name: &str, version: u64) -> Vec<u8> {
-    let mut bound = b"tollgate vault entry 1\0".to_vec();
+fn bound(name: &str, entry: &Entry) -> Vec<u8> {
+    bound_to(name, entry.version, entry.kept.as_ref())
+}
+
+/// What is kept for an operator is bound in a form of its own, so that nobody can take the provider off
+/// an entry, or put one on.
+fn bound_to(name: &str, version: u64, kept: Option<&Kept>) -> Vec<u8> {
+    let Some(Kept { provider, since }) = kept else {
+        let mut bound = b"tollgate vault entry 1\0".to_vec();
+        bound.extend_from_slice(&version.to_be_bytes());
+        bound.extend_from_slice(name.as_bytes());
+        return bound;
+    };
+    let mut bound = b"tollgate vault entry 2\0".to_vec();
     bound.extend_from_slice(&version.to_be_bytes());
+    bound.extend_from_slice(&since.to_be_bytes());
+    // No name holds a zero.
+    bound.extend_from_slice(provider.as_bytes());
+    bound.push(0);
     bound.extend_from_slice(name.as_bytes());
     bound
+}
+
+fn provider_of(name: &str, entry: &Entry) -> Option<&'static Kind> {
+    known::named(entry.kept.as_ref().map_or(name, |kept| kept.provider.as_str()))
+}
+
+/// The gate's own secrets have names with a slash, so that no operator's word reaches them.
+fn is_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(fits)
 }

@@ -20,7 +20,8 @@ use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask, Summary};
 use crate::gate::socket::Conn;
 use crate::ledger_view::{LedgerView, Said, time};
-use crate::record::RunEvent;
+use crate::money::books::AccountId;
+use crate::record::{BudgetSet, RunEvent};
 
 /// Flags of `tollgate budget`.
 #[derive(Debug, Args)]
@@ -251,11 +252,14 @@ fn see(seen: &mut BTreeMap<String, Seen>, today: bool, said: &Said) {
             seen.agent.clone_from(&decided.agent);
             seen.today |= today;
         }
-        Said::Budget(set) => seen.entry(set.run.clone()).or_default().limit = Some(set.limit),
+        Said::Budget(BudgetSet { account: AccountId::Run(run), limit, .. }) => {
+            seen.entry(run.clone()).or_default().limit = Some(*limit);
+        }
         Said::Outcome(_)
         | Said::Killed(_)
         | Said::Unkilled(_)
         | Said::Refusals(_)
+        | Said::Budget(_)
         | Said::Other
         | Said::Unreadable(_) => {}
     }

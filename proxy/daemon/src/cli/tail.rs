@@ -15,6 +15,7 @@ use super::failure::{Ended, Exit, Failure};
 use super::out::{Line, Out, Paint, grouped};
 use super::when;
 use crate::ledger_view::{Said, time};
+use crate::money::books::AccountId;
 use crate::record::{Decided, Run, RunEvent};
 
 /// How often the ledger is looked at for more.
@@ -169,8 +170,15 @@ impl Item {
                 })
             }
             Said::Budget(set) => Some(Self {
-                run: Some(set.run.clone()),
-                what: Some(format!("run {} to {}", set.run, set.limit)),
+                run: match &set.account {
+                    AccountId::Run(run) => Some(run.clone()),
+                    AccountId::KeyDay(..)
+                    | AccountId::AgentDay(..)
+                    | AccountId::AgentMonth(..)
+                    | AccountId::TeamDay(..)
+                    | AccountId::TeamMonth(..) => None,
+                },
+                what: Some(format!("{} to {}", set.account, set.limit)),
                 reason: Some(format!("by {}", set.by)),
                 ..item(Became::Raised)
             }),

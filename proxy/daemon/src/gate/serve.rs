@@ -14,6 +14,7 @@ use super::Gate;
 use super::protocol::{Answer, Ask, Killed, Switch};
 use super::registry::{self, Registered};
 use super::socket::{Conn, Listener, StateKey};
+use crate::money::books::AccountId;
 use crate::record::{BudgetSet, Switched};
 
 /// How long covered exchanges have to report their end before their connections are reset.
@@ -195,10 +196,11 @@ fn raise(gate: &Arc<Gate>, run: &str, limit: MicroUsd, by: String, traffic: &Han
     };
     let contract = live.terms().contract().and_then(|contract| contract.budgets.run);
     let from = gate.books.run_limit(run, contract);
-    let body = BudgetSet { run: run.to_owned(), limit, by };
+    let account = AccountId::Run(run.to_owned());
+    let body = BudgetSet { account: account.clone(), limit, by };
     match traffic.block_on(gate.journal.commit(Kind::Budget, live.who(None), &body)) {
         Ok(receipt) => {
-            gate.books.raise(run, limit, gate.clock.now());
+            gate.books.raise(account, limit, gate.clock.now());
             Answer::Raised { entry: receipt.seq, from }
         }
         Err(error) => failed(&format!("the limit stays: {error}")),

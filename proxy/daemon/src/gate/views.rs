@@ -139,8 +139,8 @@ impl Views {
                 self.switches.remove(&body.read::<Switched>()?.target.into());
             }
             Kind::Budget => {
-                let BudgetSet { run, limit, .. } = body.read()?;
-                self.books.apply(&MoneyEvent::Raised(Raised { run, limit }));
+                let BudgetSet { account, limit, .. } = body.read()?;
+                self.books.apply(&MoneyEvent::Raised(Raised { account, limit }));
             }
             Kind::Run => {
                 let record::Run { run, event, .. } = body.read()?;

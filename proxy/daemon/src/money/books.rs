@@ -14,7 +14,7 @@ use std::time::Duration;
 use decide::case::{BudgetScope, MicroUsd, Reservation, Timestamp};
 use tokio::sync::Notify;
 
-pub use account::{Account, AccountId, Day};
+pub use account::{Account, AccountId, Day, Purse};
 pub use event::{Booked, Closed, Limits, MoneyEvent, Payer, Raised, Released, Settled};
 pub use report::{Line, SpentBy};
 pub use state::{RowId, Short, Spent, State};
@@ -208,9 +208,10 @@ impl Books {
         inner.wake_the_next(now);
     }
 
-    /// Raises a run's limit to `limit`; a limit below the one that holds changes nothing.
-    pub fn raise(&self, run: &str, limit: MicroUsd, now: Timestamp) -> Raised {
-        let raised = Raised { run: run.to_owned(), limit };
+    /// Raises the limit of a run, or of somebody's day or month, to `limit`; a limit below the one that
+    /// holds changes nothing. Whoever waits for it is answered.
+    pub fn raise(&self, account: AccountId, limit: MicroUsd, now: Timestamp) -> Raised {
+        let raised = Raised { account, limit };
         self.apply(&MoneyEvent::Raised(raised.clone()), now);
         raised
     }
@@ -228,10 +229,25 @@ impl Books {
         self.lock().state.account(id)
     }
 
+    /// The accounts of the present windows and of live runs that anything is booked on.
+    #[must_use]
+    pub fn accounts(&self, now: Timestamp) -> Vec<(AccountId, Account)> {
+        let today = Day::of(now);
+        let inner = self.lock();
+        let present = inner.state.accounts().filter(|(id, _)| !id.over_by(today));
+        present.map(|(id, account)| (id.clone(), *account)).collect()
+    }
+
+    /// The limit of an account: the contract's, or what an operator raised it to.
+    #[must_use]
+    pub fn limit(&self, account: &AccountId, contract: Option<MicroUsd>) -> Option<MicroUsd> {
+        self.lock().state.limit(account, contract)
+    }
+
     /// The limit of a run: the contract's, or what an operator raised it to.
     #[must_use]
     pub fn run_limit(&self, run: &str, contract: Option<MicroUsd>) -> Option<MicroUsd> {
-        self.lock().state.run_limit(run, contract)
+        self.limit(&AccountId::Run(run.to_owned()), contract)
     }
 
     /// Exchanges that wait for their turn.

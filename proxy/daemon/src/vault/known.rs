@@ -9,10 +9,12 @@ use super::Secret;
 use super::inject::Form;
 use crate::keys::Shape;
 
-/// A credential that the gate puts in.
+/// A kind of credential that the gate puts in: one a provider.
+///
+/// Credentials are named freely and each is of a kind. What runs bring is named as its kind is.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Credential {
-    /// Its name in the vault, in contracts and in records.
+pub struct Kind {
+    /// The provider's name, and that of the credential of a run.
     pub name: &'static str,
     /// The hosts it is for, and no other.
     pub hosts: &'static [&'static str],
@@ -23,15 +25,15 @@ pub struct Credential {
     pub shape: Shape,
 }
 
-/// Credentials of the providers whose dialects are built.
-pub static CREDENTIALS: [Credential; 2] = [
-    Credential {
+/// The providers whose dialects are built.
+pub static KINDS: [Kind; 2] = [
+    Kind {
         name: "openai",
         hosts: &["api.openai.com"],
         places: &[Form::Bearer],
         shape: Shape::Openai,
     },
-    Credential {
+    Kind {
         name: "anthropic",
         hosts: &["api.anthropic.com"],
         places: &[Form::ApiKey, Form::Bearer],
@@ -125,7 +127,7 @@ pub struct Found {
     /// The variables that hold it, all of which get the virtual key.
     pub variables: Vec<String>,
     /// What it is.
-    pub credential: &'static Credential,
+    pub credential: &'static Kind,
     /// The key.
     pub secret: Secret,
 }
@@ -154,16 +156,24 @@ pub struct Account {
     pub value: String,
 }
 
-/// The credential of a host.
+/// The kind of credential that a host takes.
 #[must_use]
-pub fn for_host(host: &str) -> Option<&'static Credential> {
-    CREDENTIALS.iter().find(|credential| credential.hosts.contains(&host))
+pub fn for_host(host: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.hosts.contains(&host))
 }
 
-/// The credential of a name.
+/// The kind of a provider's name.
 #[must_use]
-pub fn named(name: &str) -> Option<&'static Credential> {
-    CREDENTIALS.iter().find(|credential| credential.name == name)
+pub fn named(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.name == name)
+}
+
+/// The kind of credential that a variable holds, and its place among those of the kind: the lower goes
+/// before the higher.
+#[must_use]
+pub fn held_by(variable: &str) -> Option<(usize, &'static Kind)> {
+    let rank = SEALED.iter().position(|(known, _)| *known == variable)?;
+    SEALED.get(rank).and_then(|(_, kind)| named(kind)).map(|kind| (rank, kind))
 }
 
 /// Sorts the known variables of an environment. Empty ones count as not set; names in `keep` stay
@@ -175,22 +185,22 @@ pub fn sort(
     keep: &[String],
 ) -> Sorted {
     let mut sorted = Sorted::default();
-    let mut sealed: Vec<(usize, String, Secret)> = Vec::new();
+    let mut sealed: Vec<(usize, &'static Kind, String, Secret)> = Vec::new();
     for (name, value) in environment {
         let Ok(name) = name.into_string() else { continue };
         let value = Zeroizing::new(value.into_vec());
         if value.is_empty() {
             continue;
         }
-        let rank = SEALED.iter().position(|(known, _)| *known == name);
+        let held = held_by(&name);
         let account = ACCOUNT.iter().find(|(known, _)| *known == name);
         let withheld = WITHHELD.contains(&name.as_str());
         if keep.contains(&name) {
-            if rank.is_some() || account.is_some() || withheld {
+            if held.is_some() || account.is_some() || withheld {
                 sorted.kept.push(name);
             }
-        } else if let Some(rank) = rank {
-            sealed.push((rank, name, Secret::new(value)));
+        } else if let Some((rank, kind)) = held {
+            sealed.push((rank, kind, name, Secret::new(value)));
         } else if let Some((_, header)) = account {
             match std::str::from_utf8(&value) {
                 Ok(text) => {
@@ -204,8 +214,8 @@ pub fn sort(
         }
     }
     sealed.sort_by_key(|(rank, ..)| *rank);
-    for (rank, variable, secret) in sealed {
-        sorted.seal(rank, variable, secret);
+    for (_, kind, variable, secret) in sealed {
+        sorted.seal(kind, variable, secret);
     }
     sorted.withheld.sort();
     sorted.kept.sort();
@@ -214,11 +224,7 @@ pub fn sort(
 }
 
 impl Sorted {
-    fn seal(&mut self, rank: usize, variable: String, secret: Secret) {
-        let Some(credential) = SEALED.get(rank).and_then(|(_, name)| named(name)) else {
-            self.withheld.push(variable);
-            return;
-        };
+    fn seal(&mut self, credential: &'static Kind, variable: String, secret: Secret) {
         let before = self.found.iter_mut().find(|found| found.credential == credential);
         match before {
             None => self.found.push(Found { variables: vec![variable], credential, secret }),

@@ -205,3 +205,108 @@ fn a_key_that_no_header_can_carry_leaves_none_behind() {
     assert_eq!(inject(&mut headers, Form::ApiKey, &secret("a\nb")), Err(NotAHeader));
     assert!(headers.is_empty());
 }
+
+const THEN: Timestamp = Timestamp(1_795_262_400_000_000);
+
+fn kind(name: &str) -> &'static Kind {
+    known::named(name).unwrap()
+}
+
+/// A vault with a credential that an operator added.
+fn kept() -> (tempfile::TempDir, Vault) {
+    let folder = sealed();
+    let vault = open(folder.path()).unwrap();
+    assert_eq!(vault.add("openai-prod", kind("openai"), &secret(CANARY), THEN).unwrap(), 1);
+    (folder, vault)
+}
+
+#[test]
+fn a_credential_has_a_name_of_its_own_and_the_provider_that_was_said() {
+    let (folder, vault) = kept();
+    for vault in [&vault, &open(folder.path()).unwrap()] {
+        assert_eq!(vault.provider("openai-prod"), Some(kind("openai")));
+        assert_eq!(vault.provider("anthropic"), Some(kind("anthropic")), "by its own name");
+        assert_eq!(vault.provider("gemini"), None);
+        let listed = |name: &str, provider: &str, since| Listed {
+            name: name.to_owned(),
+            provider: Some(provider.to_owned()),
+            since,
+            version: 1,
+        };
+        let all = [
+            listed("anthropic", "anthropic", None),
+            listed("openai", "openai", None),
+            listed("openai-prod", "openai", Some(THEN)),
+        ];
+        assert_eq!(vault.credentials(), all);
+    }
+}
+
+#[test]
+fn a_rotated_credential_is_the_new_one_at_once_and_after_a_restart() {
+    let (folder, vault) = kept();
+    let later = Timestamp(THEN.0 + 1);
+    assert_eq!(vault.rotate("openai-prod", &secret("new"), later).unwrap(), 2);
+    assert_eq!(vault.rotate("anthropic", &secret("own"), later).unwrap(), 2);
+    for vault in [&vault, &open(folder.path()).unwrap()] {
+        assert_eq!(vault.reveal("openai-prod").unwrap().reveal(), b"new");
+        assert_eq!(vault.reveal("anthropic").unwrap().reveal(), b"own");
+        assert!(
+            vault.credentials().iter().all(|one| (one.version == 2) == (one.since == Some(later)))
+        );
+    }
+    assert!(matches!(vault.rotate("gone", &secret("x"), later), Err(VaultError::Unknown(_))));
+}
+
+#[test]
+fn a_removed_credential_is_gone_and_its_name_free() {
+    let (folder, vault) = kept();
+    vault.remove("openai-prod").unwrap();
+    assert!(open(folder.path()).unwrap().reveal("openai-prod").is_err());
+    assert!(vault.remove("openai-prod").is_err());
+    vault.add("openai-prod", kind("anthropic"), &secret("x"), THEN).unwrap();
+}
+
+#[test]
+fn a_name_is_not_taken_twice_nor_one_of_the_gates_own() {
+    let (_folder, vault) = kept();
+    let add = |name: &str| vault.add(name, kind("openai"), &secret("x"), THEN);
+    assert!(matches!(add("openai-prod"), Err(VaultError::Taken(_))));
+    for name in ["", "tollgate/ca", "a b", "ü", &"x".repeat(65)] {
+        assert!(matches!(add(name), Err(VaultError::Name(_))), "{name}");
+    }
+    vault.seal("tollgate/ca", &secret("ca")).unwrap();
+    assert!(vault.rotate("tollgate/ca", &secret("x"), THEN).is_err());
+    assert!(vault.remove("tollgate/ca").is_err());
+    assert!(vault.credentials().iter().all(|one| one.name != "tollgate/ca"));
+    assert_eq!(vault.reveal("tollgate/ca").unwrap().reveal(), b"ca");
+}
+
+#[test]
+fn a_run_does_not_replace_what_an_operator_keeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = open(folder.path()).unwrap();
+    vault.add("openai", kind("openai"), &secret(CANARY), THEN).unwrap();
+    vault.seal("openai", &secret(CANARY)).unwrap();
+    let error = vault.seal("openai", &secret("a run's")).unwrap_err();
+    assert!(matches!(error, VaultError::Kept(_)) && !error.to_string().contains(CANARY));
+    assert_eq!(vault.reveal("openai").unwrap().reveal(), CANARY.as_bytes());
+}
+
+#[test]
+fn who_can_write_the_file_cannot_send_a_secret_to_another_provider() {
+    let (folder, _vault) = kept();
+    let path = folder.path().join(FILE);
+    let good: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let changes: [fn(&mut serde_json::Value); 3] = [
+        |entries| entries["openai-prod"]["kept"]["provider"] = "anthropic".into(),
+        |entries| entries["openai-prod"]["kept"]["since"] = 1.into(),
+        |entries| drop(entries["openai-prod"].as_object_mut().unwrap().remove("kept")),
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad["entries"]);
+        fs::write(&path, bad.to_string()).unwrap();
+        assert!(matches!(open(folder.path()), Err(VaultError::Corrupt)));
+    }
+}

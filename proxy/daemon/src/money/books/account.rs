@@ -1,5 +1,7 @@
 //! The accounts that limits are held against, and the windows they last for.
 
+use std::fmt;
+
 use decide::case::{BudgetScope, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +56,75 @@ pub enum AccountId {
     TeamMonth(String, u32),
 }
 
+/// What an operator raises: a run, or somebody's present day or month.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purse {
+    /// A run, by its id.
+    Run(String),
+    /// A virtual key's day, by its id.
+    KeyDay(String),
+    /// An agent's day.
+    AgentDay(String),
+    /// An agent's month.
+    AgentMonth(String),
+    /// A team's day.
+    TeamDay(String),
+    /// A team's month.
+    TeamMonth(String),
+}
+
+impl Purse {
+    /// The account of the window (UTC) that `now` falls into.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> AccountId {
+        let day = Day::of(now);
+        match self {
+            Self::Run(run) => AccountId::Run(run.clone()),
+            Self::KeyDay(key) => AccountId::KeyDay(key.clone(), day),
+            Self::AgentDay(agent) => AccountId::AgentDay(agent.clone(), day),
+            Self::AgentMonth(agent) => AccountId::AgentMonth(agent.clone(), day.month()),
+            Self::TeamDay(team) => AccountId::TeamDay(team.clone(), day),
+            Self::TeamMonth(team) => AccountId::TeamMonth(team.clone(), day.month()),
+        }
+    }
+}
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dated =
+            |f: &mut fmt::Formatter<'_>, whose: &str, name: &str, day: &Day| match day.date() {
+                Some(date) => write!(f, "{whose} {name} on {date}"),
+                None => write!(f, "{whose} {name} on day {}", day.0),
+            };
+        let in_month = |f: &mut fmt::Formatter<'_>, whose: &str, name: &str, month: &u32| {
+            write!(f, "{whose} {name} in {:04}-{:02}", month / 12, month % 12 + 1)
+        };
+        match self {
+            Self::Run(run) => write!(f, "run {run}"),
+            Self::KeyDay(key, day) => dated(f, "key", key, day),
+            Self::AgentDay(agent, day) => dated(f, "agent", agent, day),
+            Self::AgentMonth(agent, month) => in_month(f, "agent", agent, month),
+            Self::TeamDay(team, day) => dated(f, "team", team, day),
+            Self::TeamMonth(team, month) => in_month(f, "team", team, month),
+        }
+    }
+}
+
 impl AccountId {
+    /// The scope that its limit belongs to.
+    #[must_use]
+    pub const fn scope(&self) -> BudgetScope {
+        match self {
+            Self::Run(_) => BudgetScope::Run,
+            Self::KeyDay(..) => BudgetScope::KeyDay,
+            Self::AgentDay(..) => BudgetScope::AgentDay,
+            Self::AgentMonth(..) => BudgetScope::AgentMonth,
+            Self::TeamDay(..) => BudgetScope::TeamDay,
+            Self::TeamMonth(..) => BudgetScope::TeamMonth,
+        }
+    }
+
     /// The accounts that `payer` draws on at `at`, from the narrowest to the widest scope.
     #[must_use]
     pub fn of(payer: &Payer, at: Timestamp) -> Vec<(BudgetScope, Self)> {
@@ -131,6 +201,22 @@ mod tests {
         assert_eq!(last.0 + 1, first.0);
         assert_eq!(last.month() + 1, first.month());
         assert_eq!(first.date().unwrap().to_string(), "2028-03-01");
+    }
+
+    #[test]
+    fn a_purse_is_the_account_of_the_present_window() {
+        let now = at("2026-11-21T23:59:59Z");
+        let name = || String::from("x");
+        for (purse, shown) in [
+            (Purse::Run(name()), "run x"),
+            (Purse::KeyDay(name()), "key x on 2026-11-21"),
+            (Purse::AgentDay(name()), "agent x on 2026-11-21"),
+            (Purse::AgentMonth(name()), "agent x in 2026-11"),
+            (Purse::TeamDay(name()), "team x on 2026-11-21"),
+            (Purse::TeamMonth(name()), "team x in 2026-11"),
+        ] {
+            assert_eq!(purse.at(now).to_string(), shown);
+        }
     }
 
     #[test]

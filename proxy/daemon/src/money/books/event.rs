@@ -3,6 +3,8 @@
 use decide::case::{BudgetScope, MicroUsd};
 use serde::{Deserialize, Serialize};
 
+use super::account::AccountId;
+
 /// Who and what a sum is booked on.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Payer {
@@ -59,11 +61,12 @@ pub struct Released {
     pub spent: MicroUsd,
 }
 
-/// An operator raised a run's limit.
+/// An operator raised the limit of a run, or of somebody's day or month. The window that comes after has
+/// the contract's limit again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Raised {
-    /// The run.
-    pub run: String,
+    /// What the limit is held against.
+    pub account: AccountId,
     /// Its limit from now on, where it is above the one that held.
     pub limit: MicroUsd,
 }

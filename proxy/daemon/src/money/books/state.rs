@@ -21,7 +21,11 @@ pub struct State {
     accounts: BTreeMap<AccountId, Account>,
     open: BTreeMap<String, Booked>,
     doubts: BTreeMap<String, Doubt>,
+    /// What operators raised runs to.
     raised: BTreeMap<String, u64>,
+    /// And days and months.
+    #[serde(default, with = "pairs")]
+    raised_windows: BTreeMap<AccountId, u64>,
     closed: BTreeSet<String>,
     #[serde(with = "pairs")]
     rows: BTreeMap<RowId, Spent>,
@@ -110,7 +114,16 @@ impl State {
                 self.release(released);
             }
             MoneyEvent::Raised(raised) => {
-                let limit = self.raised.entry(raised.run.clone()).or_default();
+                let limit = match &raised.account {
+                    AccountId::Run(run) => self.raised.entry(run.clone()).or_default(),
+                    window @ (AccountId::KeyDay(..)
+                    | AccountId::AgentDay(..)
+                    | AccountId::AgentMonth(..)
+                    | AccountId::TeamDay(..)
+                    | AccountId::TeamMonth(..)) => {
+                        self.raised_windows.entry(window.clone()).or_default()
+                    }
+                };
                 *limit = raised.limit.0.max(*limit);
             }
             MoneyEvent::Closed(closed) => {
@@ -138,6 +151,7 @@ impl State {
         });
         let busy: BTreeSet<&str> = self.open.values().map(|open| open.payer.run.as_str()).collect();
         self.raised.retain(|run, _| !closed.contains(run) || busy.contains(run.as_str()));
+        self.raised_windows.retain(|id, _| !id.over_by(today));
         self.closed.retain(|run| busy.contains(run.as_str()));
         self.rows.retain(|id, _| id.day >= kept);
         self.doubts.retain(|_, doubt| Day::of(Timestamp(doubt.at)) >= kept);
@@ -160,11 +174,24 @@ impl State {
         self.accounts.get(id).copied().unwrap_or_default()
     }
 
-    /// The limit of a run: the contract's, or what an operator raised it to.
+    /// Every account that anything is booked on.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = (&AccountId, &Account)> {
+        self.accounts.iter()
+    }
+
+    /// The limit of an account: the contract's, or what an operator raised it to.
     #[must_use]
-    pub fn run_limit(&self, run: &str, contract: Option<MicroUsd>) -> Option<MicroUsd> {
-        let raised = self.raised.get(run).copied().unwrap_or_default();
-        contract.map(|limit| MicroUsd(limit.0.max(raised)))
+    pub fn limit(&self, account: &AccountId, contract: Option<MicroUsd>) -> Option<MicroUsd> {
+        let contract = contract?;
+        let raised = match account {
+            AccountId::Run(run) => self.raised.get(run),
+            AccountId::KeyDay(..)
+            | AccountId::AgentDay(..)
+            | AccountId::AgentMonth(..)
+            | AccountId::TeamDay(..)
+            | AccountId::TeamMonth(..) => self.raised_windows.get(account),
+        };
+        Some(MicroUsd(contract.0.max(raised.copied().unwrap_or_default())))
     }
 
     /// Every line of the spending.
@@ -300,15 +327,7 @@ impl State {
             standing: Account::default(),
         });
         let accounts = AccountId::of(payer, now).into_iter().filter_map(|(scope, id)| {
-            let limit = match scope {
-                BudgetScope::Run => self.run_limit(&payer.run, limits.run),
-                BudgetScope::Request
-                | BudgetScope::KeyDay
-                | BudgetScope::AgentDay
-                | BudgetScope::AgentMonth
-                | BudgetScope::TeamDay
-                | BudgetScope::TeamMonth => limits.of(scope),
-            };
+            let limit = self.limit(&id, limits.of(scope));
             let standing = self.account(&id);
             Some(Held { scope, account: Some(id), limit: limit?.0, standing })
         });
