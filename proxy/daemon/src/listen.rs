@@ -3,3 +3,4 @@
 pub mod dns;
 pub mod hello;
 pub mod mint;
+pub mod strict;

@@ -3,6 +3,7 @@
 mod ask;
 mod caller;
 mod destination;
+mod framing;
 mod money;
 
 use alloc::collections::BTreeSet;
@@ -15,6 +16,7 @@ pub use ask::{
 };
 pub use caller::{Caller, CredentialStanding, Key, KillScope, Presented, Rate, Standing};
 pub use destination::{Address, AddressClass, Destination, Scheme};
+pub use framing::Framing;
 pub use money::{BudgetScope, MicroUsd, Reservation};
 
 use crate::Policy;

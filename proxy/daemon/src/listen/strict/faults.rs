@@ -1,0 +1,52 @@
+//! What is wrong with the framing of a connection's requests, for the exchange that carries each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use decide::case::EnvelopeFault;
+
+/// The one fault of a connection: nothing is read of it after that.
+#[derive(Debug, Default)]
+pub struct Faults {
+    found: OnceLock<(u64, EnvelopeFault)>,
+    /// Requests that hyper handed on.
+    requests: AtomicU64,
+}
+
+impl Faults {
+    /// The next request, in the order in which they came.
+    pub fn next(self: &Arc<Self>) -> Framed {
+        let request = self.requests.fetch_add(1, Ordering::Relaxed);
+        Framed(Some((Arc::clone(self), request)))
+    }
+
+    pub(super) fn any(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    /// The fault, with the number of its request.
+    #[cfg(test)]
+    pub(super) fn entered(&self) -> Option<(u64, EnvelopeFault)> {
+        self.found.get().cloned()
+    }
+
+    /// Enters the fault of a request before hyper sees of it what the fault leaves.
+    pub(super) fn found(&self, request: u64, fault: EnvelopeFault) {
+        self.found.get_or_init(|| (request, fault));
+    }
+}
+
+/// How one request is framed.
+#[derive(Debug, Clone, Default)]
+pub struct Framed(Option<(Arc<Faults>, u64)>);
+
+impl Framed {
+    /// What is wrong with it, as far as it was read. Of a body it is known once the body's end, or its failure, is.
+    ///
+    /// A request without a stream of its own (HTTP/2 frames its requests itself) has no fault.
+    #[must_use]
+    pub fn fault(&self) -> Option<EnvelopeFault> {
+        let (faults, request) = self.0.as_ref()?;
+        faults.found.get().filter(|(found, _)| found == request).map(|(_, fault)| fault.clone())
+    }
+}
