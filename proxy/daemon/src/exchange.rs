@@ -27,6 +27,7 @@ use crate::gate::Gate;
 use crate::intake::Connection;
 use crate::keys::KeyUsed;
 use crate::kills::{Entry, Guard};
+use crate::listen::strict::Framed;
 use crate::money::books::Booked;
 use crate::record;
 use crate::run::Run;
@@ -47,6 +48,7 @@ pub struct Unanswered;
 pub async fn serve(
     connection: Arc<Connection>,
     request: Request<Incoming>,
+    framed: Framed,
 ) -> Result<Response<AnswerBody>, Unanswered> {
     let run = &connection.run;
     let Ok(room) = Arc::clone(&run.exchanges).try_acquire_owned() else {
@@ -57,7 +59,7 @@ pub async fn serve(
     let tasks = run.tasks.clone();
     tasks.spawn(async move {
         let (head, body) = request.into_parts();
-        match Exchange::open(connection, &head, room) {
+        match Exchange::open(connection, &head, framed, room) {
             // Each step is freed before the next, so that a quiet stream holds no more than it needs.
             Ok(exchange) => {
                 let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
@@ -85,6 +87,8 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
+    /// What is wrong with where it begins and ends.
+    pub(crate) framed: Framed,
     /// Its decision to forward is on disk, and how it ended is not written yet.
     open: bool,
     _room: OwnedSemaphorePermit,
@@ -116,6 +120,7 @@ impl Exchange {
     fn open(
         connection: Arc<Connection>,
         head: &Parts,
+        framed: Framed,
         room: OwnedSemaphorePermit,
     ) -> std::io::Result<Self> {
         let gate = Arc::clone(&connection.gate);
@@ -139,6 +144,7 @@ impl Exchange {
             booked: None,
             used: None,
             open: false,
+            framed,
             _room: room,
             live,
             gate,

@@ -4,14 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::request::Parts;
 use arc_swap::ArcSwapOption;
 use decide::case::{Destination, Scheme};
 use decide::policy::{Access, Contract, Mode};
 use decide::{Reason, Refusal, RuleId};
-use http::request::Parts;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
@@ -21,25 +18,13 @@ use wire::Provider;
 use crate::exchange;
 use crate::gate::Gate;
 use crate::listen::hello::{self, Hello, Limits, Opening, Replay};
+use crate::listen::http;
 use crate::opaque;
 use crate::run::Run;
 use crate::upstream::resolve::Resolved;
 
-/// How long a client may take over the head of a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a client may take over its half of the TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-/// The most bytes of a request's head.
-const HEAD_BYTES: u16 = u16::MAX;
-/// Streams that one HTTP/2 connection may have open at once.
-const STREAMS: u32 = 128;
-
-/// Bytes that one HTTP/2 stream may send before they are read; twice as many on the connection. What
-/// lies there is in nobody's budget yet.
-const WINDOW: u32 = 256 << 10;
-/// Bytes of an answer that one HTTP/2 stream holds for a client that does not read.
-const SENDING: usize = 64 << 10;
-
 /// One connection of an agent, and where it is going.
 #[derive(Debug)]
 pub struct Connection {
@@ -63,11 +48,11 @@ impl Connection {
     /// Whether the request's Host or `:authority` names this connection's destination.
     pub(crate) fn is_meant_by(&self, head: &Parts) -> bool {
         // Whatever a tunnel is asked to, it is not where this connection goes.
-        if head.method == http::Method::CONNECT {
+        if head.method == ::http::Method::CONNECT {
             return false;
         }
-        let host = head.headers.get(http::header::HOST).and_then(|host| host.to_str().ok());
-        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        let host = head.headers.get(::http::header::HOST).and_then(|host| host.to_str().ok());
+        let authority = head.uri.authority().map(::http::uri::Authority::as_str);
         match (authority, host) {
             (Some(authority), Some(host)) => self.is(authority) && self.is(host),
             (Some(one), None) | (None, Some(one)) => self.is(one),
@@ -76,7 +61,7 @@ impl Connection {
     }
 
     fn is(&self, named: &str) -> bool {
-        let Ok(authority) = named.parse::<http::uri::Authority>() else { return false };
+        let Ok(authority) = named.parse::<::http::uri::Authority>() else { return false };
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port().map(|port| port.as_u16());
         !named.contains('@')
@@ -252,37 +237,16 @@ async fn serve<S>(connection: Arc<Connection>, stream: S, h2: bool)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let io = TokioIo::new(stream);
-    let host = connection.host.clone();
+    let name = Arc::clone(&connection.name);
     let reset = connection.reset.clone();
-    let service = service_fn(move |request| exchange::serve(Arc::clone(&connection), request));
-    let served = async {
-        if h2 {
-            http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEAD_BYTES.into())
-                .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW * 2)
-                .max_send_buf_size(SENDING)
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .await
-        } else {
-            http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .max_buf_size(HEAD_BYTES.into())
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .await
-        }
-    };
+    let service = |request, framed| exchange::serve(Arc::clone(&connection), request, framed);
+    let limits = http::Limits::default();
+    let served = http::serve(stream, h2, Some(Arc::clone(&name)), limits, service);
     tokio::select! {
         biased;
         () = reset.cancelled() => {}
         served = served => if let Err(error) = served {
-            tracing::debug!(%error, host, "a connection ended");
+            tracing::debug!(%error, host = &*name, "a connection ended");
         }
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod dns;
 pub mod hello;
+pub mod http;
 pub mod mint;
 pub mod strict;

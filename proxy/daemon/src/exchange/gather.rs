@@ -132,18 +132,7 @@ impl Exchange {
         reading: &Reading<'_>,
         reply: &mut Reply,
     ) -> Result<(), Stop> {
-        let mut faults = wire::envelope::head(head, self.connection.provider);
-        if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
-            faults.push(EnvelopeFault::PathForm);
-        }
-        faults.extend(body.faults.iter().cloned());
-        if body.faults.is_empty() && body.missing.is_none() {
-            faults.extend(reading.faults.iter().cloned());
-        }
-        self.case.envelope = body.missing.map_or_else(
-            || Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 }),
-            Known::Missing,
-        );
+        self.case.envelope = self.envelope(head, body, reading);
         self.case.ask = Known::Fact(reading.ask.clone().map(|mut ask| {
             ask.foreign_objects = self.run.not_ours(&reading.objects);
             ask
@@ -154,6 +143,29 @@ impl Exchange {
         self.case.rate = Known::Fact(rate);
         self.case.address = self.address(reply).await?;
         Ok(())
+    }
+
+    /// What is wrong with the request. Of one that was cut off for it there is nothing that observe could send.
+    fn envelope(&self, head: &Parts, body: &Body, reading: &Reading<'_>) -> Known<Envelope> {
+        let unsendable = self.framed.fault().or_else(|| wire::envelope::oversize(head));
+        let missing = match (&unsendable, self.run.mode) {
+            (Some(_), Mode::Observe) => Some(Missing::Malformed),
+            (Some(_), Mode::Enforce) => None,
+            (None, _) => body.missing,
+        };
+        if let Some(missing) = missing {
+            return Known::Missing(missing);
+        }
+        let mut faults = Vec::from_iter(unsendable);
+        faults.extend(wire::envelope::head(head, self.connection.provider));
+        if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
+            faults.push(EnvelopeFault::PathForm);
+        }
+        faults.extend(body.faults.iter().cloned());
+        if body.faults.is_empty() && body.missing.is_none() {
+            faults.extend(reading.faults.iter().cloned());
+        }
+        Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 })
     }
 
     /// Resolves the destination's name, once the contract admits the name as text.
