@@ -27,10 +27,12 @@ use crate::gate::Gate;
 use crate::intake::Connection;
 use crate::keys::KeyUsed;
 use crate::kills::{Entry, Guard};
-use crate::listen::strict::Framed;
 use crate::money::books::Booked;
 use crate::record;
+use crate::route::Route;
 use crate::run::Run;
+use crate::subject::Subject;
+use crate::terms::Terms;
 
 /// Where the connection waits for the head of its answer.
 pub(crate) type Reply = oneshot::Sender<Response<AnswerBody>>;
@@ -47,11 +49,13 @@ pub struct Unanswered;
 /// [`Unanswered`] when the exchange was reset.
 pub async fn serve(
     connection: Arc<Connection>,
+    route: Arc<Route>,
     request: Request<Incoming>,
-    framed: Framed,
 ) -> Result<Response<AnswerBody>, Unanswered> {
-    let run = &connection.run;
-    let Ok(room) = Arc::clone(&run.exchanges).try_acquire_owned() else {
+    let subject = connection.subject();
+    let run = &subject.run;
+    let exchanges = Arc::clone(&run.room.load().exchanges);
+    let Ok(room) = exchanges.try_acquire_owned() else {
         tracing::warn!(run = run.id, "a run has too many exchanges open; one more is not taken");
         return Err(Unanswered);
     };
@@ -59,7 +63,7 @@ pub async fn serve(
     let tasks = run.tasks.clone();
     tasks.spawn(async move {
         let (head, body) = request.into_parts();
-        match Exchange::open(connection, &head, framed, room) {
+        match Exchange::open(&connection, subject, route, &head, room) {
             // Each step is freed before the next, so that a quiet stream holds no more than it needs.
             Ok(exchange) => {
                 let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
@@ -79,7 +83,8 @@ pub async fn serve(
 pub(crate) struct Exchange {
     pub(crate) gate: Arc<Gate>,
     pub(crate) run: Arc<Run>,
-    pub(crate) connection: Arc<Connection>,
+    pub(crate) subject: Subject,
+    pub(crate) route: Arc<Route>,
     pub(crate) trace: String,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) endpoint: Endpoint,
@@ -87,8 +92,6 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
-    /// What is wrong with where it begins and ends.
-    pub(crate) framed: Framed,
     /// Its decision to forward is on disk, and how it ended is not written yet.
     open: bool,
     _room: OwnedSemaphorePermit,
@@ -118,16 +121,17 @@ impl Drop for Exchange {
 
 impl Exchange {
     fn open(
-        connection: Arc<Connection>,
+        connection: &Connection,
+        subject: Subject,
+        route: Arc<Route>,
         head: &Parts,
-        framed: Framed,
         room: OwnedSemaphorePermit,
     ) -> std::io::Result<Self> {
         let gate = Arc::clone(&connection.gate);
-        let run = Arc::clone(&connection.run);
+        let run = Arc::clone(&subject.run);
         let received = gate.clock.now();
         let id = clock::ulid(received)?;
-        let dialect = wire::dialect(connection.provider);
+        let dialect = wire::dialect(route.provider);
         let entry = Entry {
             exchange: id.clone(),
             agent: run.agent.clone(),
@@ -144,19 +148,19 @@ impl Exchange {
             booked: None,
             used: None,
             open: false,
-            framed,
             _room: room,
             live,
             gate,
             run,
-            connection,
+            subject,
+            route,
         })
     }
 
     /// Observes and judges. What is refused ends here.
     async fn judge(mut self, head: Parts, mut body: Incoming, mut reply: Reply) -> Option<Judged> {
-        let run = Arc::clone(&self.run);
-        let mut judging = CHAIN.open(&run.policy, run.mode);
+        let terms = Arc::clone(&self.subject.terms);
+        let mut judging = CHAIN.open(&terms.policy, terms.mode);
         self.gather_ingress(&head);
         if !judging.band(Band::Ingress, &self.case) {
             Box::pin(self.refuse(judging.decide(), Some(body), reply)).await;
@@ -209,8 +213,8 @@ impl Exchange {
             Stop::Gone => return,
         };
         self.case.kills = decide::Known::Fact([scope].into());
-        let run = Arc::clone(&self.run);
-        let decision = CHAIN.judge(&self.case, &run.policy, run.mode);
+        let terms = Arc::clone(&self.subject.terms);
+        let decision = CHAIN.judge(&self.case, &terms.policy, terms.mode);
         self.refuse(decision, body, reply).await;
     }
 
@@ -275,9 +279,9 @@ impl Exchange {
             self.run.note_observed(observed);
             self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
         }
-        let cx =
-            RequestContext { case: &self.case, policy: &self.run.policy, trail: &decision.trail };
-        StreamJudge::open(&CHAIN, &cx, self.run.mode)
+        let Terms { policy, mode, .. } = self.subject.terms.as_ref();
+        let cx = RequestContext { case: &self.case, policy, trail: &decision.trail };
+        StreamJudge::open(&CHAIN, &cx, *mode)
     }
 }
 

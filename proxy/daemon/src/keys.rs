@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use decide::case::{Caller, Key, Presented, Timestamp};
+use decide::case::{Bound, Caller, Key, Presented, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -277,6 +277,7 @@ impl Keys {
             expires: None,
             uses_left: None,
             revoked: known.revoked,
+            bound: Bound::Run,
         };
         let own = known.grants.get(&caller.run).filter(|grant| grant.agent == caller.agent);
         let Some(grant) = own.cloned() else {

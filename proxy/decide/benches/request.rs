@@ -1,19 +1,24 @@
 //! One ordinary request and its policy.
 
 use tollgate_decide::case::{
-    Address, AddressClass, Ask, Caller, Case, CredentialStanding, Destination, Endpoint,
-    EndpointClass, Envelope, Findings, Key, Known, MicroUsd, Presented, Rate, Reservation, Scheme,
-    Standing, Timestamp, ToolKind, ToolOffered,
+    Address, AddressClass, Ask, Bound, Caller, Case, CredentialStanding, Destination, Endpoint,
+    EndpointClass, Envelope, Findings, Identified, Key, Known, MicroUsd, Presented, Rate,
+    Reservation, Scheme, Standing, Timestamp, ToolKind, ToolOffered,
 };
 use tollgate_decide::policy::{Access, Budgets, Contract, Policy};
-use tollgate_decide::policy::{Glob, Grant, KeyTerms, Mode, SecretsIn};
+use tollgate_decide::policy::{Glob, Grant, Identity, KeyTerms, Limits, Mode, SecretsIn};
 
 /// A chat completion of a known agent, with every fact gathered.
 pub(crate) fn case() -> Case {
     Case {
         id: "01JD0000000000000000000000".into(),
         received: Timestamp(1_795_219_200_000_000),
-        caller: Known::Fact(Caller { agent: "exec".into(), run: "01JD".into() }),
+        caller: Known::Fact(Caller {
+            agent: "exec".into(),
+            run: "01JD".into(),
+            team: None,
+            by: Identified::Run,
+        }),
         kills: Known::Fact([].into()),
         key: Known::Fact(Presented::Key(Key {
             id: "key_1".into(),
@@ -22,6 +27,7 @@ pub(crate) fn case() -> Case {
             expires: None,
             uses_left: None,
             revoked: false,
+            bound: Bound::Run,
         })),
         credentials: Known::Fact(vec![CredentialStanding {
             place: "header authorization".into(),
@@ -78,7 +84,9 @@ pub(crate) fn policy() -> Policy {
     };
     let contract = Contract {
         mode: Mode::Enforce,
-        known_by: vec![],
+        identity: Identity::default(),
+        bearer: false,
+        limits: Limits::default(),
         models: ["claude-*", "o4-*", "gpt-5-*"].map(Glob::from).into(),
         destinations: ["registry.npmjs.org", "*.example.com", "api.openai.com"].map(grant).into(),
         quiet: vec![],

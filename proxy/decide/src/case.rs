@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use ask::{
     Ask, Endpoint, EndpointClass, Envelope, EnvelopeFault, Findings, ToolKind, ToolOffered,
 };
-pub use caller::{Caller, CredentialStanding, Key, KillScope, Presented, Rate, Standing};
+pub use caller::{
+    Bound, Caller, CredentialStanding, Identified, Key, KillScope, Presented, Rate, Standing,
+};
 pub use destination::{Address, AddressClass, Destination, Scheme};
 pub use framing::Framing;
 pub use money::{BudgetScope, MicroUsd, Reservation};

@@ -28,7 +28,7 @@ pub use chain::{Band, Chain, Decision, Judging, Outcome, Refusal};
 pub use policy::Policy;
 pub use rule::{Rule, RuleId};
 pub use stage::Stage;
-pub use verdict::{Class, Reason, Verdict};
+pub use verdict::{Class, Reason, Setting, Verdict};
 
 #[cfg(test)]
 mod testkit;

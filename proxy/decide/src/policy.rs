@@ -4,6 +4,7 @@ pub mod builtin;
 mod compile;
 mod destination;
 mod glob;
+mod identity;
 mod narrow;
 pub mod raw;
 mod units;
@@ -49,11 +50,11 @@ pub struct Policy {
 
 impl Policy {
     /// The contract that covers `agent`: the first, in the order written, whose name matches or
-    /// whose identities hold it.
+    /// that names a key of this name.
     #[must_use]
     pub fn contract(&self, agent: &str) -> Option<&Contract> {
         let covers = |(name, contract): &&(Glob, Contract)| {
-            name.matches(agent) || contract.known_by.iter().any(|key| key == agent)
+            name.matches(agent) || contract.identity.keys.iter().any(|key| key == agent)
         };
         self.agents.iter().find(covers).map(|(_, contract)| contract)
     }
@@ -64,8 +65,12 @@ impl Policy {
 pub struct Contract {
     /// Observe or enforce.
     pub mode: Mode,
-    /// Names of keys by which the gate also knows this agent (`identity: { any: [{ key: … }] }`).
-    pub known_by: Vec<String>,
+    /// By what a gate that serves many agents knows this one.
+    pub identity: Identity,
+    /// Whoever has a virtual key of this agent may use it, from anywhere.
+    pub bearer: bool,
+    /// What the agent may take of the gate at once.
+    pub limits: Limits,
     /// Models, as written; one that a run was narrowed to is written `A & B` and must match both.
     pub models: Vec<Glob>,
     /// Destinations.
@@ -126,6 +131,41 @@ impl Contract {
     pub fn allows_model(&self, model: &str) -> bool {
         self.models.iter().any(|glob| glob.matches(model))
     }
+}
+
+/// By what the gate knows an agent: any of these. Empty is known by keys that were made for its name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Identity {
+    /// Names of virtual keys.
+    pub keys: Vec<String>,
+    /// Names (DNS or URI) in the certificate that it connects with.
+    pub certificates: Vec<String>,
+    /// Control groups, as paths from the root of the cgroup v2 hierarchy.
+    pub cgroups: Vec<String>,
+    /// Addresses that it connects from, one (`10.1.2.3`) or a range (`10.1.0.0/16`).
+    pub addresses: Vec<String>,
+}
+
+impl Identity {
+    /// Whether nothing is named.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+            && self.certificates.is_empty()
+            && self.cgroups.is_empty()
+            && self.addresses.is_empty()
+    }
+}
+
+/// What one agent may take of the gate at once. `None` is the gate's own bound for every agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections open.
+    pub connections: Option<u32>,
+    /// Exchanges under way.
+    pub streams: Option<u32>,
+    /// Bytes of request bodies held.
+    pub bytes: Option<u64>,
 }
 
 /// Limits in money. `None` is no limit.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::policy::{Budgets, Contract, KeyTerms, Mode, SecretsIn};
+use crate::policy::{Budgets, Contract, Identity, KeyTerms, Limits, Mode, SecretsIn};
 use crate::{Missing, RequestContext, RuleId};
 
 /// The last rule, which alone lets an exchange go.
@@ -12,7 +12,14 @@ pub(crate) const SEAL: RuleId = RuleId("verdict/seal");
 /// rule, so that the trail is complete.
 static NOTHING: Contract = Contract {
     mode: Mode::Enforce,
-    known_by: Vec::new(),
+    identity: Identity {
+        keys: Vec::new(),
+        certificates: Vec::new(),
+        cgroups: Vec::new(),
+        addresses: Vec::new(),
+    },
+    bearer: false,
+    limits: Limits { connections: None, streams: None, bytes: None },
     models: Vec::new(),
     destinations: Vec::new(),
     quiet: Vec::new(),

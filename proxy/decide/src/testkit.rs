@@ -5,7 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::case::*;
-use crate::policy::{Access, Budgets, Contract, Glob, Grant, KeyTerms, Mode, SecretsIn};
+use crate::policy::{
+    Access, Budgets, Contract, Glob, Grant, Identity, KeyTerms, Limits, Mode, SecretsIn,
+};
 use crate::scan::SecretClass;
 use crate::stream::Watch;
 use crate::{Policy, Stage, Verdict};
@@ -18,6 +20,7 @@ pub(crate) fn key() -> Key {
         expires: None,
         uses_left: None,
         revoked: false,
+        bound: Bound::Run,
     }
 }
 
@@ -25,7 +28,12 @@ pub(crate) fn case() -> Case {
     Case {
         id: "01JD0000000000000000000000".into(),
         received: Timestamp(1_763_000_000_000_000),
-        caller: Known::Fact(Caller { agent: "refunds".into(), run: "01JD".into() }),
+        caller: Known::Fact(Caller {
+            agent: "refunds".into(),
+            run: "01JD".into(),
+            team: None,
+            by: Identified::Run,
+        }),
         kills: Known::Fact([].into()),
         key: Known::Fact(Presented::Key(key())),
         credentials: Known::Fact(
@@ -78,7 +86,9 @@ fn grant(host: &str, access: Access) -> Grant {
 pub(crate) fn policy() -> Policy {
     let contract = Contract {
         mode: Mode::Enforce,
-        known_by: [].into(),
+        identity: Identity::default(),
+        bearer: false,
+        limits: Limits::default(),
         models: ["gpt-5-mini".into(), "claude-haiku-*".into()].into(),
         destinations: [
             grant("api.openai.com", Access::Read),

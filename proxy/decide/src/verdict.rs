@@ -6,6 +6,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+pub use hint::Setting;
+
 use crate::case::{AddressClass, BudgetScope, EnvelopeFault, KillScope, MicroUsd, Missing};
 use crate::scan::SecretClass;
 
@@ -34,6 +36,9 @@ pub enum Reason {
     /// No contract covers this agent.
     #[error("no contract covers the agent {0}")]
     NoContract(String),
+    /// Nothing says who is calling.
+    #[error("nothing says which agent this is")]
+    UnknownCaller,
     /// A kill switch is set.
     #[error("stopped by an operator ({})", scope_name(*.0))]
     Killed(KillScope),
@@ -46,6 +51,12 @@ pub enum Reason {
     /// The virtual key belongs to somebody or something else.
     #[error("the key is bound to {0}")]
     KeyBoundElsewhere(String),
+    /// The key is not bound to the workload or the place that it is used from.
+    #[error("the key {0} may not be used from here")]
+    KeyUsedElsewhere(String),
+    /// Whoever has the key could use it, and the contract does not say that this is meant.
+    #[error("the key {0} is bound to no workload and no place")]
+    KeyUnbound(String),
     /// The key is revoked, expired or used up.
     #[error("the key is {0}")]
     KeyOver(KeyEnd),
@@ -196,10 +207,12 @@ impl Reason {
     #[must_use]
     pub const fn class(&self) -> Class {
         match self {
-            Self::NoKey | Self::UnknownKey => Class::Unauthenticated,
+            Self::UnknownCaller | Self::NoKey | Self::UnknownKey => Class::Unauthenticated,
             Self::NoContract(_)
             | Self::Killed(_)
             | Self::KeyBoundElsewhere(_)
+            | Self::KeyUsedElsewhere(_)
+            | Self::KeyUnbound(_)
             | Self::KeyOver(_)
             | Self::ForeignCredential { .. }
             | Self::DestinationNotAllowed(_)
@@ -227,10 +240,12 @@ impl Reason {
     #[must_use]
     pub const fn bite(&self) -> Bite {
         match self {
-            Self::Killed(_)
+            Self::UnknownCaller
+            | Self::Killed(_)
             | Self::NoKey
             | Self::UnknownKey
             | Self::KeyBoundElsewhere(_)
+            | Self::KeyUsedElsewhere(_)
             | Self::KeyOver(_)
             | Self::ForeignCredential { .. }
             | Self::DestinationsDisagree(_)
@@ -243,6 +258,7 @@ impl Reason {
             | Self::Unverifiable(_)
             | Self::Unsealed => Bite::Always,
             Self::NoContract(_)
+            | Self::KeyUnbound(_)
             | Self::DestinationNotAllowed(_)
             | Self::NotRead(_)
             | Self::ReadOnly(_)
@@ -268,6 +284,7 @@ const fn scope_name(scope: KillScope) -> &'static str {
     match scope {
         KillScope::Key => "this key",
         KillScope::Agent => "this agent",
+        KillScope::Team => "this team",
         KillScope::Global => "every agent",
     }
 }

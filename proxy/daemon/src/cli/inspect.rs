@@ -3,7 +3,7 @@
 use audit::Entry;
 use clap::Args;
 use decide::case::{Case, Reservation};
-use decide::{Missing, Outcome as Conclusion, Verdict};
+use decide::{Known, Missing, Outcome as Conclusion, Setting, Verdict};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -235,7 +235,7 @@ impl Page<'_> {
         };
         out.line(&line)?;
         if let Conclusion::Refuse(refusal) = &decided.decision.outcome
-            && let Some(hint) = hint_in(&decided.run, refusal)
+            && let Some(hint) = hint_in(&decided.run, setting(&decided.case), refusal)
         {
             field(out, "to do", hint)?;
         }
@@ -402,4 +402,11 @@ fn brief(value: &Value) -> String {
 
 fn field(out: &mut Out, name: &str, value: impl std::fmt::Display) -> Result<(), Failure> {
     out.line(&Line::new().column(Paint::Dim, 12, name).text(value))
+}
+/// What the caller of a recorded case is behind.
+fn setting(case: &Case) -> Setting {
+    match &case.caller {
+        Known::Fact(caller) => caller.by.setting(),
+        Known::Missing(_) => Setting::Exec,
+    }
 }

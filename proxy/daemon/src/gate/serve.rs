@@ -173,7 +173,7 @@ fn raise(gate: &Arc<Gate>, run: &str, limit: MicroUsd, by: String, traffic: &Han
     let Some(live) = live else {
         return failed(&format!("no run {run} is live at this gate"));
     };
-    let contract = live.contract().and_then(|contract| contract.budgets.run);
+    let contract = live.terms().contract().and_then(|contract| contract.budgets.run);
     let from = gate.books.run_limit(run, contract);
     let body = BudgetSet { run: run.to_owned(), limit, by };
     match traffic.block_on(gate.journal.commit(Kind::Budget, live.who(None), &body)) {

@@ -1,5 +1,6 @@
 use std::os::fd::OwnedFd;
 
+use decide::case::Identified;
 use proptest::prelude::*;
 
 use super::*;
@@ -20,7 +21,7 @@ fn wanted<'a>(run: &'a str, agent: &'a str) -> Wanted<'a> {
 }
 
 fn caller(run: &str, agent: &str) -> Caller {
-    Caller { agent: agent.to_owned(), run: run.to_owned() }
+    Caller { agent: agent.to_owned(), run: run.to_owned(), team: None, by: Identified::Run }
 }
 
 fn text(issued: &Issued) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::TRANSFER_ENCODING;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use super::hello::Replay;
-use super::strict::{Framed, HEAD_BYTES, Strict};
+use super::strict::{Faults, HEAD_BYTES, Strict};
 
 mod patience;
 use patience::Patience;
@@ -91,7 +92,8 @@ pub enum Ended {
     Http(#[from] hyper::Error),
 }
 
-/// Serves the requests of `stream` to its end. `host` is the host of a faulty HTTP/1 head that names none.
+/// Serves the requests of `stream` to its end. One whose framing is faulty, or may yet turn out to be, has a [`Framed`](super::strict::Framed)
+/// among its extensions.
 ///
 /// # Errors
 ///
@@ -99,13 +101,12 @@ pub enum Ended {
 pub async fn serve<S, F, R, B, E>(
     stream: S,
     h2: bool,
-    host: Option<Arc<str>>,
     limits: Limits,
     service: F,
 ) -> Result<(), Ended>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    F: Fn(Request<Incoming>, Framed) -> R,
+    F: Fn(Request<Incoming>) -> R,
     R: Future<Output = Result<Response<B>, E>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -114,7 +115,7 @@ where
     let patience = Patience::of(limits.given_up);
     if h2 {
         let stream = preface(stream, limits.head_within).await?;
-        let service = service_fn(|request| patience.waits(service(request, Framed::default())));
+        let service = service_fn(|request| patience.waits(service(request)));
         let served = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS)
@@ -130,8 +131,8 @@ where
             .serve_connection(TokioIo::new(stream), service);
         until(&patience, served).await
     } else {
-        let (stream, faults) = Strict::new(stream, host);
-        let service = service_fn(|request| patience.waits(service(request, faults.next())));
+        let (stream, faults) = Strict::new(stream);
+        let service = service_fn(|request| patience.waits(service(framed(&faults, request))));
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_within)
@@ -140,6 +141,15 @@ where
             .serve_connection(TokioIo::new(stream), service);
         until(&patience, served).await
     }
+}
+
+/// The request, with its framing where there is something to say of it. A body of a stated length ends where it ends.
+fn framed(faults: &Arc<Faults>, mut request: Request<Incoming>) -> Request<Incoming> {
+    let framed = faults.next();
+    if framed.fault().is_some() || request.headers().contains_key(TRANSFER_ENCODING) {
+        request.extensions_mut().insert(framed);
+    }
+    request
 }
 
 async fn until(

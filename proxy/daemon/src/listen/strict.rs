@@ -42,8 +42,6 @@ pub struct Strict<S> {
     stream: S,
     scanner: Scanner,
     faults: Arc<Faults>,
-    /// The host that a head without one means.
-    host: Option<Arc<str>>,
     /// A head that is not whole, what hyper had no room for yet, or what is a tunnel's.
     held: BytesMut,
     /// How many of the held bytes hyper gets.
@@ -66,16 +64,14 @@ enum Rest {
 }
 
 impl<S> Strict<S> {
-    /// A stream of requests, and what will be wrong with them. A faulty head that names no host is taken to mean
-    /// `host`.
+    /// A stream of requests, and what will be wrong with them.
     #[must_use]
-    pub fn new(stream: S, host: Option<Arc<str>>) -> (Self, Arc<Faults>) {
+    pub fn new(stream: S) -> (Self, Arc<Faults>) {
         let faults = Arc::new(Faults::default());
         let strict = Self {
             stream,
             scanner: Scanner::new(),
             faults: Arc::clone(&faults),
-            host,
             held: BytesMut::new(),
             ready: 0,
             rest: Rest::Requests,
@@ -100,7 +96,7 @@ impl<S> Strict<S> {
                 self.faults.found(self.scanner.request(), fault);
                 let mut head = self.held.split_off(passing);
                 head.truncate(length);
-                let harmless = salvage::harmless(&head, self.host.as_deref());
+                let harmless = salvage::harmless(&head);
                 self.held.extend_from_slice(&harmless);
                 self.ready = self.held.len();
                 self.rest = Rest::Discarded { left: DISCARD };

@@ -4,6 +4,7 @@ use alloc::string::String;
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use crate::Setting;
 use crate::scan::SecretClass;
 
 /// The identity that the gate itself established, never what the agent says of itself.
@@ -11,8 +12,46 @@ use crate::scan::SecretClass;
 pub struct Caller {
     /// Name of the agent, as contracts name it.
     pub agent: String,
-    /// The run, a ULID: one `tollgate exec`.
+    /// The run, a ULID: one `tollgate exec`, or the agent's time behind one `tollgate serve`.
     pub run: String,
+    /// The team whose contract it is.
+    #[serde(default)]
+    pub team: Option<String>,
+    /// By what the gate knows it.
+    #[serde(default)]
+    pub by: Identified,
+}
+
+/// By what the gate established who is calling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Identified {
+    /// It is the one command of a `tollgate exec`.
+    #[default]
+    Run,
+    /// The certificate that it proved to hold when it connected.
+    Certificate,
+    /// The control group that its socket was made in, by the kernel's word.
+    Cgroup,
+    /// The address that it connected from.
+    Address,
+    /// Nothing but the virtual key in its request.
+    Key,
+    /// Nothing.
+    Nobody,
+}
+
+impl Identified {
+    /// What a caller that is known by this is behind.
+    #[must_use]
+    pub const fn setting(self) -> Setting {
+        match self {
+            Self::Run => Setting::Exec,
+            Self::Certificate | Self::Cgroup | Self::Address | Self::Key | Self::Nobody => {
+                Setting::Serve
+            }
+        }
+    }
 }
 
 /// Whom a kill switch stops, from the narrowest to the widest.
@@ -23,6 +62,8 @@ pub enum KillScope {
     Key,
     /// One agent.
     Agent,
+    /// Every agent of one team.
+    Team,
     /// Every agent.
     Global,
 }
@@ -56,6 +97,26 @@ pub struct Key {
     pub uses_left: Option<u64>,
     /// Taken back by an operator.
     pub revoked: bool,
+    /// How its use is bound to where it is used from.
+    #[serde(default)]
+    pub bound: Bound,
+}
+
+/// How the use of a key is bound to where it is used from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bound {
+    /// It was given to this run, and opens nothing in another.
+    #[default]
+    Run,
+    /// The gate knows the caller by its workload, and the key is this agent's.
+    Workload,
+    /// The key names places that it may be used from, and this is one of them.
+    Here,
+    /// It is bound to other places, or its agent is known by something else than a key.
+    Elsewhere,
+    /// Nothing binds it: who has it can use it.
+    Bearer,
 }
 
 /// What stands in one place of a request that can authenticate or choose an account.

@@ -8,8 +8,11 @@ use alloc::vec::Vec;
 use sha2::{Digest, Sha256};
 
 use super::destination;
+use super::identity;
 use super::raw;
-use super::{Budgets, Contract, Glob, Grant, KeyTerms, Policy, RateLimit, SecretsIn, units};
+use super::{
+    Budgets, Contract, Glob, Grant, KeyTerms, Limits, Policy, RateLimit, SecretsIn, units,
+};
 use crate::case::{MicroUsd, Timestamp};
 
 /// One thing that is wrong with a contract.
@@ -89,7 +92,7 @@ impl Faults {
         self.0.push(PolicyError { path: path.into(), message: message.into() });
     }
 
-    fn unknown(&mut self, path: &str, unknown: &raw::Unknown) {
+    pub(super) fn unknown(&mut self, path: &str, unknown: &raw::Unknown) {
         for key in &unknown.0 {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             self.add(path, "is not a key of this version; remove it");
@@ -137,7 +140,9 @@ fn contract(path: &str, agent: &raw::Agent, bundle: &raw::Bundle, faults: &mut F
     }
     Contract {
         mode: agent.mode.unwrap_or(bundle.mode),
-        known_by: known_by(path, agent.identity.as_ref(), faults),
+        identity: identity::read(path, agent.identity.as_ref(), faults),
+        bearer: agent.bearer.unwrap_or_default(),
+        limits: limits(&format!("{path}.limits"), &agent.limits, faults),
         models: models(path, &agent.models, faults),
         destinations: grants(&format!("{path}.destinations"), &agent.destinations, faults),
         quiet: hosts(&format!("{path}.quiet"), &agent.quiet, faults),
@@ -168,17 +173,19 @@ fn unknown_keys(path: &str, agent: &raw::Agent, faults: &mut Faults) {
     faults.unknown(&format!("{path}.keys"), &agent.keys.unknown);
 }
 
-fn known_by(path: &str, identity: Option<&raw::Identity>, faults: &mut Faults) -> Vec<String> {
-    let Some(identity) = identity else { return Vec::new() };
-    let path = format!("{path}.identity");
-    faults.unknown(&path, &identity.unknown);
-    for (i, attribute) in identity.any.iter().enumerate() {
-        faults.unknown(&format!("{path}.any[{i}]"), &attribute.unknown);
-        if attribute.key.is_none() && attribute.unknown.0.is_empty() {
-            faults.add(format!("{path}.any[{i}]"), "is empty: write { key: NAME }");
+fn limits(path: &str, limits: &raw::Limits, faults: &mut Faults) -> Limits {
+    faults.unknown(path, &limits.unknown);
+    for (key, limit) in [("connections", limits.connections), ("streams", limits.streams)] {
+        if limit == Some(0) {
+            faults.add(format!("{path}.{key}"), "0 lets nothing through");
         }
     }
-    identity.any.iter().filter_map(|attribute| attribute.key.clone()).collect()
+    let like = "a size like 512KiB or 64MiB";
+    Limits {
+        connections: limits.connections,
+        streams: limits.streams,
+        bytes: faults.read(format!("{path}.bytes"), limits.bytes.as_ref(), units::bytes, like),
+    }
 }
 
 fn models(path: &str, models: &[String], faults: &mut Faults) -> Vec<Glob> {

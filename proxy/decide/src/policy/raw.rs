@@ -76,6 +76,10 @@ pub struct Agent {
     pub output: Output,
     /// Requests a window.
     pub rate: Option<Rate>,
+    /// Whether whoever has a virtual key of this agent may use it, from anywhere.
+    pub bearer: Option<bool>,
+    /// What the agent may take of the gate at once.
+    pub limits: Limits,
     /// Bounds of the run's virtual keys.
     pub keys: Keys,
     /// Keys that no field has.
@@ -117,8 +121,14 @@ pub struct Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attribute {
-    /// The name of a key.
+    /// The name of a virtual key.
     pub key: Option<String>,
+    /// A name (DNS or URI) in the certificate that it connects with.
+    pub certificate: Option<String>,
+    /// A control group, as its path from the root of the cgroup v2 hierarchy.
+    pub cgroup: Option<String>,
+    /// An address that it connects from, or a range of them.
+    pub address: Option<String>,
     /// Keys that no field has.
     #[serde(flatten)]
     pub unknown: Unknown,
@@ -185,6 +195,21 @@ pub struct Rate {
     pub requests: u32,
     /// The window (`1m`).
     pub per: String,
+    /// Keys that no field has.
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// What the agent may take of the gate at once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Connections open.
+    pub connections: Option<u32>,
+    /// Exchanges under way.
+    pub streams: Option<u32>,
+    /// Bytes of request bodies held (`64MiB`).
+    pub bytes: Option<String>,
     /// Keys that no field has.
     #[serde(flatten)]
     pub unknown: Unknown,

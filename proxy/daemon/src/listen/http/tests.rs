@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits {
 
 /// Answers at once but what is asked at `/never`, and counts.
 async fn gate(stream: DuplexStream, h2: bool, asked: Arc<AtomicU32>) -> Result<(), Ended> {
-    serve(stream, h2, None, LIMITS, move |request: Request<Incoming>, _| {
+    serve(stream, h2, LIMITS, move |request: Request<Incoming>| {
         asked.fetch_add(1, Ordering::Relaxed);
         async move {
             if request.uri().path() == "/never" {

@@ -17,7 +17,7 @@ impl Faults {
     /// The next request, in the order in which they came.
     pub fn next(self: &Arc<Self>) -> Framed {
         let request = self.requests.fetch_add(1, Ordering::Relaxed);
-        Framed(Some((Arc::clone(self), request)))
+        Framed { faults: Arc::clone(self), request }
     }
 
     pub(super) fn any(&self) -> bool {
@@ -37,16 +37,17 @@ impl Faults {
 }
 
 /// How one request is framed.
-#[derive(Debug, Clone, Default)]
-pub struct Framed(Option<(Arc<Faults>, u64)>);
+#[derive(Debug, Clone)]
+pub struct Framed {
+    faults: Arc<Faults>,
+    request: u64,
+}
 
 impl Framed {
     /// What is wrong with it, as far as it was read. Of a body it is known once the body's end, or its failure, is.
-    ///
-    /// A request without a stream of its own (HTTP/2 frames its requests itself) has no fault.
     #[must_use]
     pub fn fault(&self) -> Option<EnvelopeFault> {
-        let (faults, request) = self.0.as_ref()?;
-        faults.found.get().filter(|(found, _)| found == request).map(|(_, fault)| fault.clone())
+        let found = self.faults.found.get().filter(|(request, _)| *request == self.request);
+        found.map(|(_, fault)| fault.clone())
     }
 }

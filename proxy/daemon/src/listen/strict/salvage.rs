@@ -24,8 +24,8 @@ const FIELDS: usize = 64;
 const BYTES: usize = 16 << 10;
 
 /// A whole head without a body, after which the connection closes: method and target where they can be read, the first
-/// readable Host (or `host`), and the fields that stand whole on one line.
-pub(super) fn harmless(head: &[u8], host: Option<&str>) -> Vec<u8> {
+/// readable Host, and the fields that stand whole on one line.
+pub(super) fn harmless(head: &[u8]) -> Vec<u8> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let mut lines = head.split(|&byte| byte == b'\n').map(|line| {
         let end = line.iter().rposition(|&byte| byte != b'\r').map_or(0, |at| at + 1);
@@ -44,8 +44,9 @@ pub(super) fn harmless(head: &[u8], host: Option<&str>) -> Vec<u8> {
             whole.extend_from_slice(part);
         }
     };
-    let host = named.map(|(_, value)| *value).or(host.map(str::as_bytes)).unwrap_or(b"invalid");
-    push(b"host", host);
+    if let Some((name, value)) = named {
+        push(name, value);
+    }
     let mut left = BYTES;
     let others = fields.iter().filter(|(name, _)| !LEFT_OUT.iter().any(|out| is(name, out)));
     for (name, value) in others.take(FIELDS) {

@@ -71,7 +71,7 @@ impl AsyncWrite for Client {
 /// What hyper would be shown of `bytes`, and the fault with the number of its request.
 fn seen(bytes: &[u8], cuts: &[usize], room: usize) -> (Vec<u8>, Option<(u64, EnvelopeFault)>) {
     let client = Client::sending(bytes, cuts);
-    let (mut strict, faults) = Strict::new(client, Some("host.test".into()));
+    let (mut strict, faults) = Strict::new(client);
     let mut passed = Vec::new();
     let mut cx = Context::from_waker(Waker::noop());
     let mut idle = 0;
@@ -265,12 +265,12 @@ fn of_a_faulty_head_what_can_be_read_is_left_and_nothing_follows_it() {
         0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     let two = format!("{ORDINARY}{bytes}");
     let (passed, found) = seen(two.as_bytes(), &[], 8192);
-    let left = "POST /v1/responses HTTP/1.1\r\nconnection: close\r\nhost: api.openai.com\r\n\
+    let left = "POST /v1/responses HTTP/1.1\r\nconnection: close\r\nHost: api.openai.com\r\n\
         Authorization: Bearer x\r\n\r\n";
     assert_eq!(String::from_utf8(passed).unwrap(), format!("{ORDINARY}{left}"));
     assert_eq!(found.map(|(request, _)| request), Some(1));
     let (nothing, _) = seen(b"\x01\x02\r\n\r\n", &[], 8192);
-    assert_eq!(nothing, b"GET / HTTP/1.1\r\nconnection: close\r\nhost: host.test\r\n\r\n");
+    assert_eq!(nothing, b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n");
 }
 
 #[test]
@@ -290,7 +290,7 @@ fn nothing_is_read_after_a_request_that_closes_its_connection() {
 fn what_follows_a_connect_waits_for_the_tunnel() {
     let head = b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n";
     let bytes = [&head[..], b"GET /tunnel HTTP/1.1\r\n\r\n"].concat();
-    let (mut strict, faults) = Strict::new(Client::sending(&bytes, &[]), None);
+    let (mut strict, faults) = Strict::new(Client::sending(&bytes, &[]));
     let mut space = [0; 1024];
     let mut buf = ReadBuf::new(&mut space);
     let mut cx = Context::from_waker(Waker::noop());

@@ -1,6 +1,6 @@
 use super::*;
 use crate::case::Timestamp;
-use crate::policy::{Access, Mode};
+use crate::policy::{Access, Identity, Mode};
 use std::string::ToString;
 
 const NOW: Timestamp = Timestamp(1_795_300_000_000_000);
@@ -17,7 +17,9 @@ cost_center: CC-4711
 budgets: { day: $50, month: $900 }
 agents:
   refund-bot:
-    identity: { any: [ { key: refunds } ] }
+    identity: { any: [ { key: refunds }, { certificate: "spiffe://x/refunds" }, { cgroup: /a.slice/b }, { address: 10.1.0.0/16 } ] }
+    bearer: true
+    limits: { connections: 9, streams: 8, bytes: 1MiB }
     models: [gpt-5-mini, claude-haiku-*]
     budgets: { request: $0.25, day: $10, run: $0 }
     destinations: [api.openai.com, "postgres.payments.svc:5432:opaque", { host: "files.example.com:write", upload: 8MiB }]
@@ -55,7 +57,14 @@ fn every_key_that_is_built_reaches_the_policy() {
     assert_eq!(policy.budgets, team);
     let expected = Contract {
         mode: Mode::Enforce,
-        known_by: ["refunds".into()].into(),
+        identity: Identity {
+            keys: ["refunds".into()].into(),
+            certificates: ["spiffe://x/refunds".into()].into(),
+            cgroups: ["/a.slice/b".into()].into(),
+            addresses: ["10.1.0.0/16".into()].into(),
+        },
+        bearer: true,
+        limits: Limits { connections: Some(9), streams: Some(8), bytes: Some(1 << 20) },
         models: ["gpt-5-mini".into(), "claude-haiku-*".into()].into(),
         destinations: [
             Grant { host: "api.openai.com".into(), port: None, access: Access::Read, upload: None },

@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 
+use crate::case::Identified;
 use crate::stream::Watch;
 use crate::{Missing, Reason, RequestContext, Rule, RuleId, Stage, Verdict};
 
@@ -22,6 +23,9 @@ impl Stage for PeerIdentity {
 
     fn judge(&self, cx: &RequestContext<'_>) -> Result<Verdict, Missing> {
         let caller = cx.case.caller.get()?;
+        if caller.by == Identified::Nobody {
+            return Ok(Reason::UnknownCaller.into());
+        }
         Ok(match cx.policy.contract(&caller.agent) {
             Some(_) => Verdict::Pass,
             None => Reason::NoContract(caller.agent.clone()).into(),
@@ -41,6 +45,15 @@ mod tests {
     #[test]
     fn an_agent_with_a_contract_passes() {
         assert_eq!(judge(&PeerIdentity, &case()), Ok(Verdict::Pass));
+    }
+
+    #[test]
+    fn a_caller_that_nothing_identifies_is_refused_whatever_name_it_has() {
+        let mut nobody = case();
+        if let crate::Known::Fact(caller) = &mut nobody.caller {
+            caller.by = Identified::Nobody;
+        }
+        assert_eq!(judge(&PeerIdentity, &nobody), Ok(Reason::UnknownCaller.into()));
     }
 
     #[test]

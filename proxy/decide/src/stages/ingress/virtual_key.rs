@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 
-use crate::case::Presented;
+use crate::case::{Bound, Presented};
 use crate::stream::Watch;
 use crate::{Missing, Reason, RequestContext, Rule, RuleId, Stage, Verdict};
 
@@ -38,7 +38,12 @@ impl Stage for VirtualKey {
         } else if key.agent != caller.agent {
             Reason::KeyBoundElsewhere(key.agent.clone()).into()
         } else {
-            Verdict::Pass
+            match key.bound {
+                Bound::Run | Bound::Workload | Bound::Here => Verdict::Pass,
+                Bound::Elsewhere => Reason::KeyUsedElsewhere(key.id.clone()).into(),
+                Bound::Bearer if bearer(cx, &caller.agent) => Verdict::Pass,
+                Bound::Bearer => Reason::KeyUnbound(key.id.clone()).into(),
+            }
         })
     }
 
@@ -47,10 +52,15 @@ impl Stage for VirtualKey {
     }
 }
 
+/// Whether the agent's contract lets whoever has its key use it.
+fn bearer(cx: &RequestContext<'_>, agent: &str) -> bool {
+    cx.policy.contract(agent).is_some_and(|contract| contract.bearer)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::{case, judge, key};
+    use crate::testkit::{case, judge, judge_under, key, policy};
 
     #[test]
     fn the_callers_key_for_this_destination_passes() {
@@ -102,6 +112,36 @@ mod tests {
             judge(&VirtualKey, &stolen),
             Ok(Reason::KeyBoundElsewhere("reports".into()).into())
         );
+    }
+
+    fn bound(bound: Bound) -> crate::case::Case {
+        case().presenting(Presented::Key(crate::case::Key { bound, ..key() }))
+    }
+
+    #[test]
+    fn a_key_that_is_bound_to_this_workload_or_place_passes() {
+        for here in [Bound::Run, Bound::Workload, Bound::Here] {
+            assert_eq!(judge(&VirtualKey, &bound(here)), Ok(Verdict::Pass), "{here:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_used_from_a_workload_that_it_is_not_bound_to_is_refused() {
+        let stolen = bound(Bound::Elsewhere);
+        assert_eq!(
+            judge(&VirtualKey, &stolen),
+            Ok(Reason::KeyUsedElsewhere("key_1".into()).into())
+        );
+    }
+
+    #[test]
+    fn a_key_that_nothing_binds_needs_a_contract_that_says_so() {
+        let anywhere = bound(Bound::Bearer);
+        assert_eq!(judge(&VirtualKey, &anywhere), Ok(Reason::KeyUnbound("key_1".into()).into()));
+        let mut said = policy();
+        said.agents[0].1.bearer = true;
+        assert_eq!(judge_under(&VirtualKey, &anywhere, &said), Ok(Verdict::Pass));
+        assert!(judge_under(&VirtualKey, &bound(Bound::Elsewhere), &said) != Ok(Verdict::Pass));
     }
 
     #[test]

@@ -29,7 +29,7 @@ where
 {
     let got = Arc::new(Mutex::new(Vec::new()));
     let service = |request: Request<Incoming>| {
-        let framed = faults.as_ref().map(Faults::next).unwrap_or_default();
+        let framed = faults.as_ref().map(Faults::next);
         let got = Arc::clone(&got);
         async move {
             let (head, body) = request.into_parts();
@@ -39,7 +39,7 @@ where
                 uri: head.uri,
                 headers: head.headers,
                 body,
-                fault: framed.fault(),
+                fault: framed.and_then(|framed| framed.fault()),
             };
             got.lock().unwrap_or_else(PoisonError::into_inner).push(one);
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
@@ -69,7 +69,7 @@ proptest! {
         cuts in prop::collection::vec(any::<usize>(), 0..6),
     ) {
         let (passed, fault) = seen(&bytes, &cuts, 8192);
-        let (strict, faults) = Strict::new(Client::sending(&bytes, &cuts), Some("host.test".into()));
+        let (strict, faults) = Strict::new(Client::sending(&bytes, &cuts));
         let (got, _) = run(served(strict, Some(faults)));
         let (alone, _) = run(served(Client::sending(&passed, &[]), None));
         prop_assert_eq!(alone.len(), got.len());
@@ -100,7 +100,7 @@ fn a_faulty_request_is_answered_and_its_connection_closed() {
         let (near, far) = tokio::io::duplex(1 << 16);
         let answer = run(async move {
             let (mut reading, mut writing) = tokio::io::split(near);
-            let (strict, faults) = Strict::new(far, None);
+            let (strict, faults) = Strict::new(far);
             tokio::io::AsyncWriteExt::write_all(&mut writing, bytes.as_bytes()).await.unwrap();
             // The client keeps its half open: it is the gate that closes.
             let mut answer = String::new();
