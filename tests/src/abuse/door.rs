@@ -51,7 +51,11 @@ pub struct Answer {
 impl Door {
     /// Opens a connection that speaks `alpn`.
     pub(super) async fn open(&self, alpn: &str) -> Result<Box<dyn Stream>> {
-        let mut tcp = self.tcp().await?;
+        self.over(self.tcp().await?, alpn).await
+    }
+
+    /// The same, over this socket.
+    pub(super) async fn over(&self, mut tcp: TcpStream, alpn: &str) -> Result<Box<dyn Stream>> {
         if let Some((target, lines)) = &self.connect {
             let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{lines}\r\n");
             tcp.write_all(head.as_bytes()).await?;

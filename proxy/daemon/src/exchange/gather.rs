@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings,
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Framing,
     Reservation, Standing,
 };
 use decide::policy::Mode;
@@ -110,10 +110,15 @@ impl Exchange {
                 }
             }
             // What is not at hand whole cannot be sent. Observe lets a fault pass, and nothing missing.
-            Err(Unread::TooLarge) if self.subject.terms.mode == Mode::Observe => {
+            Err(Unread::TooLarge | Unread::Trailers)
+                if self.subject.terms.mode == Mode::Observe =>
+            {
                 Body::unread(None, Some(Missing::Malformed))
             }
             Err(Unread::TooLarge) => Body::unread(Some(EnvelopeFault::Oversize(limit)), None),
+            Err(Unread::Trailers) => {
+                Body::unread(Some(EnvelopeFault::Framing(Framing::Trailers)), None)
+            }
             Err(Unread::NoRoom) => Body::unread(None, Some(Missing::Unreachable)),
             Err(Unread::Broken | Unread::Slow) => Body::unread(None, Some(Missing::Malformed)),
         })
