@@ -13,7 +13,7 @@ use crate::clock;
 use crate::gate::Gate;
 use crate::intake::peer::Peer;
 use crate::keys::Owner;
-use crate::policies::Policies;
+use crate::policies::{Named, Policies};
 use crate::record;
 use crate::run::{Run, Sizes, Upstream};
 use crate::subject::Subject;
@@ -104,15 +104,16 @@ impl Agents {
         self.mode == Mode::Observe || self.policies.load().admits(host, port)
     }
 
+    /// How a name stands in the contracts of everybody.
+    pub(crate) fn admits_name(&self, name: &str) -> Option<Named> {
+        let observed = (self.mode == Mode::Observe).then_some(Named::ByWildcard);
+        self.policies.load().admits_name(name).or(observed)
+    }
+
     /// The policy and the name of every agent that has a run.
     pub(crate) fn runs(&self) -> Vec<Arc<Run>> {
         let runs = self.runs.read().unwrap_or_else(PoisonError::into_inner);
         runs.values().cloned().chain([Arc::clone(&self.stranger)]).collect()
-    }
-
-    /// The contracts in force.
-    pub(crate) fn policies(&self) -> Arc<Policies> {
-        self.policies.load_full()
     }
 
     /// Whom what nobody is known to have sent is counted to.

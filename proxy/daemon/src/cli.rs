@@ -16,6 +16,7 @@ mod metrics;
 pub(crate) mod out;
 pub(crate) mod policy;
 mod schema;
+mod serve;
 mod spend;
 mod tail;
 mod trust;
@@ -56,6 +57,8 @@ enum Command {
     Exec(Box<exec_args::ExecArgs>),
     /// Writes a first configuration and a first contract
     Init(init::InitArgs),
+    /// Runs one gate for many agents
+    Serve(serve::ServeArgs),
     /// Says whether this machine can run a gate, and what to do where it cannot
     Check(check::CheckArgs),
     /// Shows and checks contracts
@@ -118,6 +121,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
     let mut out = Out::stdout();
     let out = &mut out;
     match command {
+        Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args, out),
         Command::Init(args) => init::run(args, out),
         Command::Policy(args) => policy::run(args, out),

@@ -13,7 +13,7 @@ pub mod start;
 mod views;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,8 @@ use crate::metrics::Metrics;
 use crate::money::{Books, Catalog};
 use crate::rates::Rates;
 use crate::run::Run;
+use crate::service;
+use crate::telemetry::Spans;
 use crate::vault::Vault;
 
 pub use life::run;
@@ -36,7 +38,7 @@ pub use views::Views;
 /// Bytes of request bodies that the gate holds at once, all runs together.
 const BODIES: u64 = 512 << 20;
 /// And of one run, so that it leaves room for the others.
-const RUN_BODIES: u64 = BODIES / 2;
+pub(crate) const RUN_BODIES: u64 = BODIES / 2;
 
 /// What every exchange of this process shares.
 #[derive(Debug)]
@@ -67,6 +69,10 @@ pub struct Gate {
     pub runs: Mutex<BTreeMap<String, Arc<Run>>>,
     /// Set when the gate is about to end: connections take no more requests.
     pub stopping: CancellationToken,
+    /// Where exchanges get their spans, in a `tollgate serve`.
+    pub(crate) spans: OnceLock<Spans>,
+    /// The service that this gate is part of, in a `tollgate serve`.
+    pub(crate) service: OnceLock<Arc<service::Handle>>,
 }
 
 impl Gate {

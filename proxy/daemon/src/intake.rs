@@ -7,18 +7,13 @@ pub(crate) mod redirected;
 pub(crate) mod routed;
 pub(crate) mod tunnel;
 
-use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use decide::Refusal;
 use decide::case::{Bound, Identified};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -29,23 +24,12 @@ use crate::exchange::{self, Unanswered};
 use crate::gate::Gate;
 use crate::intake::peer::Peer;
 use crate::keys::Owner;
+use crate::listen;
+use crate::listen::http::Limits;
 use crate::places;
 use crate::route::Route;
 use crate::run::Run;
 use crate::subject::Subject;
-
-/// How long a client may take over the head of a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
-/// The most bytes of a request's head.
-const HEAD_BYTES: u16 = u16::MAX;
-/// Streams that one HTTP/2 connection may have open at once.
-const STREAMS: u32 = 128;
-
-/// Bytes that one HTTP/2 stream may send before they are read; twice as many on the connection. What
-/// lies there is in nobody's budget yet.
-const WINDOW: u32 = 256 << 10;
-/// Bytes of an answer that one HTTP/2 stream holds for a client that does not read.
-const SENDING: usize = 64 << 10;
 
 /// One connection of a client.
 #[derive(Debug)]
@@ -163,48 +147,7 @@ where
     F: Future<Output = Result<Response<AnswerBody>, Unanswered>> + Send + 'static,
 {
     let Connection { gate, reset, .. } = connection;
-    let stopping = &gate.stopping;
-    let io = TokioIo::new(stream);
-    let service = service_fn(ask);
-    let served = async {
-        if h2 {
-            let serving = http2::Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(STREAMS)
-                .max_header_list_size(HEAD_BYTES.into())
-                .initial_stream_window_size(WINDOW)
-                .initial_connection_window_size(WINDOW * 2)
-                .max_send_buf_size(SENDING)
-                .auto_date_header(false)
-                .serve_connection(io, service);
-            let mut serving = pin!(serving);
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-                served = serving.as_mut() => served,
-            }
-        } else {
-            let serving = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_WITHIN)
-                .max_buf_size(HEAD_BYTES.into())
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .with_upgrades();
-            let mut serving = pin!(serving);
-            tokio::select! {
-                biased;
-                () = stopping.cancelled() => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-                served = serving.as_mut() => served,
-            }
-        }
-    };
+    let served = listen::http::serve(stream, h2, Limits::default(), &gate.stopping, ask);
     tokio::select! {
         biased;
         () = reset.cancelled() => {}

@@ -28,6 +28,7 @@ pub mod rates;
 pub mod record;
 pub mod route;
 pub mod run;
+pub mod service;
 pub mod service_log;
 pub mod subject;
 pub mod telemetry;

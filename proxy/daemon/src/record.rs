@@ -233,6 +233,27 @@ pub enum Service {
     },
 }
 
+/// Of an operator's entry, what has to be known later.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Operated {
+    /// A control group's connections come to the gate.
+    Attached {
+        /// Its path from the root of the hierarchy.
+        cgroup: String,
+        /// Since when, microseconds since the epoch.
+        at: u64,
+    },
+    /// They no longer do.
+    Detached {
+        /// Its path.
+        cgroup: String,
+    },
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
 /// Contracts that come into force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InForce {

@@ -8,7 +8,7 @@ use decide::policy::{Contract, Mode};
 use wire::{Place, Provider};
 
 use crate::money::books::Limits;
-use crate::vault::known::Credential;
+use crate::vault::known::Kind;
 
 /// What holds for one agent, under one version of the policy.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ pub struct Held {
     /// Its name.
     pub name: String,
     /// What kind it is.
-    pub kind: &'static Credential,
+    pub kind: &'static Kind,
 }
 
 /// A provider of this deployment's own.

@@ -98,6 +98,8 @@ pub struct Provider {
     pub url: BaseUrl,
     /// The name of the credential that it is sent.
     pub credential: Option<String>,
+    /// Whether its models cost nothing.
+    pub free: bool,
     /// PEM certificates that vouch for it besides the system's.
     pub ca: Option<PathBuf>,
 }

@@ -134,11 +134,12 @@ impl Values {
     }
 
     fn provider(&mut self, name: &str, provider: &Provider) {
-        let Provider { dialect, url, credential, ca } = provider;
+        let Provider { dialect, url, credential, free, ca } = provider;
         let at = |key: &str| format!("providers.{name}.{key}");
         self.put(at("dialect"), wire::dialect(*dialect).name());
         self.put(at("url"), url);
         self.put(at("credential"), credential.as_deref().unwrap_or("none"));
+        self.put(at("price"), if *free { "free" } else { "catalog" });
         if let Some(ca) = ca {
             self.put(at("ca"), &ca.display());
         }

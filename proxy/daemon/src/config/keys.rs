@@ -169,6 +169,12 @@ pub(crate) const KEYS: &[Key] = &[
         Like::Name,
         "The credential it is sent, or `none`; without it, the one whose `provider` this is",
     ),
+    key(
+        "providers.*.price",
+        Like::Choice(&["catalog", "free"]),
+        "What its models cost: what the price catalog says of a model of this name, or nothing",
+    )
+    .or("catalog"),
     key("providers.*.ca", Like::File, "PEM certificates that vouch for it besides the system's"),
     key("sinks.*.to", Like::Choice(&["otlp"]), "What receives: OTLP over HTTP, traces and metrics").needed(),
     key("sinks.*.url", Like::Url, "Where it listens; `/v1/traces` and `/v1/metrics` are added").needed(),

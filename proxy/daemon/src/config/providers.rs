@@ -108,7 +108,12 @@ fn provider(
         building
             .fault(&at("url"), "would send a real key in clear: use https, or `credential: none`");
     }
-    Some(Provider { dialect, url, credential, ca })
+    let free = building.value(&at("price"), |word| match word {
+        "catalog" => Ok(false),
+        "free" => Ok(true),
+        _ => Err(None),
+    });
+    Some(Provider { dialect, url, credential, free: free?, ca })
 }
 
 /// The credential that a provider is sent: the one it names, or the only one that names it.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Presented,
-    Reservation, Standing,
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Framing,
+    Presented, Reservation, Standing,
 };
 use decide::policy::Mode;
 use decide::{Known, Missing};
@@ -19,6 +19,7 @@ use wire::{Reading, Role, Scanned};
 use super::body::{self, Held, Unread};
 use super::{Exchange, Reply, Stop, settle};
 use crate::keys;
+use crate::listen::strict::Framed;
 use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
 use crate::upstream::resolve::ResolveError;
@@ -113,10 +114,15 @@ impl Exchange {
                 }
             }
             // What is not at hand whole cannot be sent. Observe lets a fault pass, and nothing missing.
-            Err(Unread::TooLarge) if self.subject.terms.mode == Mode::Observe => {
+            Err(Unread::TooLarge | Unread::Trailers)
+                if self.subject.terms.mode == Mode::Observe =>
+            {
                 Body::unread(None, Some(Missing::Malformed))
             }
             Err(Unread::TooLarge) => Body::unread(Some(EnvelopeFault::Oversize(limit)), None),
+            Err(Unread::Trailers) => {
+                Body::unread(Some(EnvelopeFault::Framing(Framing::Trailers)), None)
+            }
             Err(Unread::NoRoom) => Body::unread(None, Some(Missing::Unreachable)),
             Err(Unread::Broken | Unread::Slow) => Body::unread(None, Some(Missing::Malformed)),
         })
@@ -137,18 +143,7 @@ impl Exchange {
         reading: &Reading<'_>,
         reply: &mut Reply,
     ) -> Result<(), Stop> {
-        let mut faults = wire::envelope::head(head, self.route.provider);
-        if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
-            faults.push(EnvelopeFault::PathForm);
-        }
-        faults.extend(body.faults.iter().cloned());
-        if body.faults.is_empty() && body.missing.is_none() {
-            faults.extend(reading.faults.iter().cloned());
-        }
-        self.case.envelope = body.missing.map_or_else(
-            || Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 }),
-            Known::Missing,
-        );
+        self.case.envelope = self.envelope(head, body, reading);
         self.case.ask = Known::Fact(reading.ask.clone().map(|mut ask| {
             ask.foreign_objects = self.run.not_ours(&reading.objects);
             ask
@@ -159,6 +154,30 @@ impl Exchange {
         self.case.rate = Known::Fact(rate);
         self.case.address = self.address(reply).await?;
         Ok(())
+    }
+
+    /// What is wrong with the request. Of one that was cut off for it there is nothing that observe could send.
+    fn envelope(&self, head: &Parts, body: &Body, reading: &Reading<'_>) -> Known<Envelope> {
+        let framing = head.extensions.get::<Framed>().and_then(Framed::fault);
+        let unsendable = framing.or_else(|| wire::envelope::oversize(head));
+        let missing = match (&unsendable, self.subject.terms.mode) {
+            (Some(_), Mode::Observe) => Some(Missing::Malformed),
+            (Some(_), Mode::Enforce) => None,
+            (None, _) => body.missing,
+        };
+        if let Some(missing) = missing {
+            return Known::Missing(missing);
+        }
+        let mut faults = Vec::from_iter(unsendable);
+        faults.extend(wire::envelope::head(head, self.route.provider));
+        if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
+            faults.push(EnvelopeFault::PathForm);
+        }
+        faults.extend(body.faults.iter().cloned());
+        if body.faults.is_empty() && body.missing.is_none() {
+            faults.extend(reading.faults.iter().cloned());
+        }
+        Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 })
     }
 
     /// Resolves the destination's name, once the contract admits the name as text.
@@ -209,7 +228,8 @@ impl Exchange {
         reading: &Reading<'_>,
         reply: &mut Reply,
     ) -> Result<(), Stop> {
-        if self.endpoint.class != EndpointClass::Priced {
+        let free = self.subject.terms.holdings.is_free(&self.route.host);
+        if self.endpoint.class != EndpointClass::Priced || free {
             self.case.budget = Known::Fact(Reservation::NotNeeded);
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! Opens a gate's state: ledger, views, vault and CA, and what was left open by a crash.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use audit::{Kind, Ledger, OpenError, Opened, Options, Who};
 use tokio_util::sync::CancellationToken;
@@ -102,6 +102,8 @@ pub(crate) fn open(state: &StateFolder) -> Result<(Arc<Gate>, StateKey, Views), 
         metrics: Metrics::new().map_err(|error| StartError::Catalog(error.to_string()))?,
         runs: Mutex::default(),
         stopping: CancellationToken::new(),
+        spans: OnceLock::new(),
+        service: OnceLock::new(),
         journal,
         clock,
     });

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 
 use decide::Policy;
 use decide::case::MicroUsd;
@@ -14,6 +15,7 @@ use zeroize::Zeroize;
 
 use crate::kills;
 use crate::record::Widened;
+use crate::service::Role;
 
 /// The most bytes of one frame: a policy and an environment fit many times over.
 const MAX_FRAME: usize = 16 << 20;
@@ -63,6 +65,8 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
+    /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
+    HandOver,
 }
 
 /// A kill switch, as an operator names it.
@@ -225,6 +229,11 @@ pub enum Answer {
     Metrics {
         /// The text.
         text: String,
+    },
+    /// The listeners follow as descriptors, in this order, in one message of one byte.
+    HandedOver {
+        /// What each is for, and where it listens.
+        sockets: Vec<(Role, SocketAddr)>,
     },
     /// It could not be done.
     Failed {

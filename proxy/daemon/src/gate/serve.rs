@@ -1,9 +1,11 @@
 //! Serves the gate's socket: each connection on a thread of its own, one frame after the other.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use audit::{Kind, Who};
 use decide::case::MicroUsd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -130,6 +132,11 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 Ok(text) => Answer::Metrics { text },
                 Err(error) => failed(&format!("the metrics cannot be written: {error}")),
             },
+            Ask::HandOver => match hand_over(gate, &mut conn) {
+                // Open until this process has ended, which is what the other one waits for.
+                Ok(()) => continue,
+                Err(error) => failed(&format!("{error:#}")),
+            },
         };
         if let Err(error) = conn.send(&answer) {
             tracing::warn!(%error, "a client of the gate's socket did not wait for its answer");
@@ -139,6 +146,18 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
     if let Some(run) = registered {
         run.finish(gate, traffic, None);
     }
+}
+
+/// Gives the listeners to the process at the other end; from then on this service is ending.
+fn hand_over(gate: &Gate, conn: &mut Conn) -> anyhow::Result<()> {
+    let service = gate.service.get().context("this gate is not a service: it listens nowhere")?;
+    let sockets = service.hand_over().context("the gate is ending already")?;
+    let named = sockets.iter().map(|(role, at, _)| (*role, *at)).collect();
+    let fds: Vec<_> = sockets.iter().map(|(.., fd)| fd.as_fd()).collect();
+    conn.send(&Answer::HandedOver { sockets: named })?;
+    launch::send_fds(conn.stream(), &[0], &fds)?;
+    service.handed_over();
+    Ok(())
 }
 
 fn failed(what: &str) -> Answer {

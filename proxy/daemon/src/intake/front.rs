@@ -27,6 +27,7 @@ use crate::clock;
 use crate::exchange::{self, Unanswered, settle};
 use crate::gate::Gate;
 use crate::keys::Owner;
+use crate::listen::strict::Framed;
 use crate::route::{Route, named_as};
 
 pub(crate) use gateway::Gateway;
@@ -160,6 +161,9 @@ async fn tunnel(
         return settle::refuse_busy(&connection, &subject, &route, what).await;
     }
     let going = Going { named: Some(host), literal: String::new(), port, by_host: false };
+    if let Some(framed) = request.extensions().get::<Framed>() {
+        framed.open_tunnel();
+    }
     let upgrading = hyper::upgrade::on(request);
     subject.run.tasks.spawn(async move {
         match upgrading.await {

@@ -19,7 +19,7 @@ const PUBLIC: [(&str, &str, Provider); 2] = [
 ];
 
 /// The gateway's paths, and where each leads.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Gateway {
     paths: BTreeMap<String, Arc<Route>>,
 }
