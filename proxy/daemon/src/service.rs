@@ -29,6 +29,7 @@ use crate::folder::{FolderError, Make, StateFolder};
 use crate::gate::open::{self, StartError, system};
 use crate::gate::serve::{self, Until};
 use crate::gate::socket::{Listener, Place, StateKey};
+use crate::gate::start;
 use crate::gate::{Gate, RUN_BODIES, Views};
 use crate::health::{Health, Sources};
 use crate::intake::front::Gateway;
@@ -132,6 +133,8 @@ pub(crate) fn state_folder(config: &Config, make: Make) -> Result<StateFolder, S
 ///
 /// [`ServeError`]; nothing was served, or the end was not in order.
 pub fn run(options: &Options) -> Result<(), ServeError> {
+    start::close_to_others()
+        .map_err(|source| ServeError::System { what: "closing the process to others", source })?;
     let config = configuration(&options.config)?;
     let state = state_folder(&config, Make::IfAbsent)?;
     let taken = if options.upgrade { upgrade::take_over(&state)? } else { TakenOver::nothing() };

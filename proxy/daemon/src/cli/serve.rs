@@ -18,7 +18,12 @@ use crate::service_log;
 )]
 pub(crate) struct ServeArgs {
     /// The configuration
-    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG", default_value = "/etc/tollgate/tollgate.yaml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "TOLLGATE_CONFIG",
+        default_value = "/etc/tollgate/tollgate.yaml"
+    )]
     config: PathBuf,
 
     /// Take over from the gate that serves this state folder now; no connection is refused meanwhile
@@ -29,9 +34,8 @@ pub(crate) struct ServeArgs {
 /// Serves until it is told to end.
 pub(crate) fn run(args: &ServeArgs) -> Ended {
     let filter = std::env::var("TOLLGATE_LOG").ok();
-    service_log::start(filter.as_deref()).map_err(Failure::wrong)?;
-    let options =
-        Options { config: args.config.clone(), upgrade: args.upgrade, by: who_asks() };
+    service_log::start(filter.as_deref()).map_err(Failure::usage)?;
+    let options = Options { config: args.config.clone(), upgrade: args.upgrade, by: who_asks() };
     match service::run(&options) {
         Ok(()) => Ok(Exit::Done),
         Err(error @ (ServeError::Config(_) | ServeError::Policy(_))) => {
