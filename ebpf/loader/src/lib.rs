@@ -18,7 +18,7 @@ pub use origins::Origin;
 pub use redirection::{Links, Ports, Redirection};
 
 use origins::Origins;
-use programs::Programs;
+use programs::{ProgramLink, Programs};
 
 #[cfg(test)]
 mod tests;
@@ -94,8 +94,7 @@ pub enum EbpfError {
 /// The kernel programs of one run. They are detached when this is dropped.
 #[derive(Debug)]
 pub struct Enforcement {
-    /// Holds the programs and their links.
-    _programs: Programs,
+    _links: Vec<ProgramLink>,
     origins: Origins,
 }
 
@@ -111,9 +110,10 @@ impl Enforcement {
             let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
             Programs::load(&mut loader)?
         };
-        programs.attach(cgroup)?;
+        let links = programs.attach(cgroup)?;
         let origins = programs.origins()?;
-        Ok(Self { _programs: programs, origins })
+        // A link holds its program, and that its maps.
+        Ok(Self { _links: links, origins })
     }
 
     /// Where the connection that comes from `peer` wanted to go, or nothing: then it must be closed.

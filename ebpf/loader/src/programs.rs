@@ -36,7 +36,8 @@ impl Programs {
         Ok(Self(all))
     }
 
-    /// Attaches all; what was attached before a failure is detached again.
+    /// Attaches all for as long as the links are held; what was attached before a failure is detached again.
+    #[must_use = "a link that is dropped is detached"]
     pub(crate) fn attach(&mut self, cgroup: BorrowedFd<'_>) -> Result<Vec<ProgramLink>, EbpfError> {
         let attach_one = |(name, program): (&str, &mut Program)| {
             attach(program, cgroup).map_err(|error| EbpfError::Attach {

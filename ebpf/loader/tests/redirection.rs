@@ -20,7 +20,7 @@ use std::{
     thread,
 };
 
-use tollgate_ebpf::{EbpfError, Links, Ports, Redirection};
+use tollgate_ebpf::{EbpfError, Enforcement, Links, Ports, Redirection};
 
 /// Not the defaults, so that a program that ignores its constants is seen.
 const PORTS: Ports = Ports { intake: 26801, responder: 26853 };
@@ -91,7 +91,9 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        fs::remove_dir(&self.0).unwrap();
+        let removed = fs::remove_dir(&self.0);
+        // A test that failed is said to have, not what it left.
+        assert!(removed.is_ok() || thread::panicking(), "{removed:?}");
     }
 }
 
@@ -326,6 +328,31 @@ fn in_another_network_nothing_passes_for_the_gate() {
         {
             assert_eq!(group.probe_in("unshare --net", kind, to), "error 1", "{kind} {to}");
         }
+    });
+}
+
+#[test]
+fn a_run_is_redirected_to_its_own_ports_for_as_long_as_it_is_enforced() {
+    in_a_network(|_| {
+        host("192.0.2.1:80");
+        let group = Group::new("run");
+        let enforcement = Enforcement::attach(File::open(&group.0).unwrap().as_fd()).unwrap();
+        let intake = TcpListener::bind("127.0.0.1:16801").unwrap();
+        responder("127.0.0.1:53");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let (stream, peer) = intake.accept().unwrap();
+                answer(stream, &format!("the gate for {:?}", enforcement.original_dst(peer)));
+            });
+            let said = group.probe("connect", "192.0.2.1:80");
+            // Where nothing was redirected, the gate would wait for ever.
+            drop(TcpStream::connect(intake.local_addr().unwrap()).unwrap());
+            assert_eq!(said, "the gate for Some(192.0.2.1:80) from 192.0.2.1:80");
+        });
+        assert_eq!(group.probe("ask", "9.9.9.9:53"), "127.0.0.1:53 from 9.9.9.9:53");
+        drop((enforcement, intake));
+        assert_eq!(group.probe("connect", "192.0.2.1:80"), "192.0.2.1:80 from 192.0.2.1:80");
+        assert_ne!(group.probe("ask", "9.9.9.9:53"), "127.0.0.1:53 from 9.9.9.9:53");
     });
 }
 

@@ -253,13 +253,14 @@ fn a_connection_to_the_gate_itself_has_no_destination() {
 }
 
 #[test]
-fn without_the_rules_of_routing_nothing_goes_direct() {
-    let Some(row) = row() else { return };
-    // Nobody listens: the gate is down.
-    row.rules("tollgate_routed");
-    for host in ["192.0.2.1", "2001:db8::1"] {
-        let said = row.probe("agents", 0, host, 80);
-        assert!(said.starts_with("error"), "{host}: {said}");
+fn while_the_gate_is_down_nothing_goes_direct() {
+    for (table, end, uid) in [("tollgate_routed", "agents", 0), ("tollgate_own", "router", AGENT)] {
+        let Some(row) = row() else { return };
+        row.rules(table);
+        for host in ["192.0.2.1", "2001:db8::1"] {
+            let said = row.probe(end, uid, host, 80);
+            assert!(said.starts_with("error"), "{table}, {host}: {said}");
+        }
     }
 }
 
