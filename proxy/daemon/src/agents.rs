@@ -75,13 +75,10 @@ impl Agents {
             let run = self.run_of(gate, agent, by, &policies)?;
             Some((run, by))
         });
-        match found {
-            Some((run, by)) => Subject { terms: run.terms(), run, by },
-            None => {
-                let run = Arc::clone(&self.stranger);
-                Subject { terms: run.terms(), run, by: Identified::Nobody }
-            }
-        }
+        found.map_or_else(
+            || self.stranger(),
+            |(run, by)| Subject { terms: run.terms(), run, by },
+        )
     }
 
     /// How the use of a key from there is bound.

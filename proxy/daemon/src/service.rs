@@ -98,10 +98,10 @@ pub enum ServeError {
 
 impl From<StartError> for ServeError {
     fn from(error: StartError) -> Self {
-        match error {
-            StartError::System { what, source } => Self::System { what, source },
-            other => Self::Start(other),
+        if let StartError::System { what, source } = error {
+            return Self::System { what, source };
         }
+        Self::Start(error)
     }
 }
 

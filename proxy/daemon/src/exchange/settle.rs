@@ -368,7 +368,14 @@ pub(crate) async fn refuse_connection(
     refuse(gate, subject, route, id, refusal).await;
 }
 
-async fn refuse(gate: &Gate, subject: &Subject, route: &Route, id: String, refusal: Refusal) {
+/// Records the refusal `id` of what was not read.
+pub(crate) async fn refuse(
+    gate: &Gate,
+    subject: &Subject,
+    route: &Route,
+    id: String,
+    refusal: Refusal,
+) {
     let received = gate.clock.now();
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(subject.caller());

@@ -29,6 +29,7 @@ use crate::gate::Gate;
 use crate::keys::Owner;
 use crate::listen::strict::Framed;
 use crate::route::{Route, named_as};
+use crate::subject::Subject;
 
 pub(crate) use gateway::Gateway;
 
@@ -152,9 +153,7 @@ async fn tunnel(
     let connection = Connection::of(Arc::clone(&front.gate), Callers::Peer(far));
     let subject = connection.subject();
     if let Some(refusal) = connection.refusal(&subject, &route) {
-        let told = refused(caller, &refusal, StatusCode::FORBIDDEN)?;
-        settle::refuse_connection(&front.gate, &subject, &route, refusal).await;
-        return Ok(told);
+        return refused(caller, &subject, &route, refusal, StatusCode::FORBIDDEN).await;
     }
     if !connection.has_place(&subject.run) {
         let what = "too many connections";
@@ -181,24 +180,29 @@ async fn unauthenticated(
 ) -> Result<Response<AnswerBody>, Unanswered> {
     let rule = decide::RuleId("ingress/virtual_key");
     let refusal = Refusal { rule, reason: decide::Reason::UnknownKey };
-    let mut told = refused(caller, &refusal, StatusCode::PROXY_AUTHENTICATION_REQUIRED)?;
+    let stranger = caller.front.agents.stranger();
+    let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+    let mut told = refused(caller, &stranger, route, refusal, status).await?;
     let scheme = header::HeaderValue::from_static("Basic realm=\"tollgate\"");
     told.headers_mut().insert(header::PROXY_AUTHENTICATE, scheme);
-    let stranger = caller.front.agents.stranger();
-    settle::refuse_connection(&caller.front.gate, &stranger, route, refusal).await;
     Ok(told)
 }
 
-fn refused(
+/// Refuses a tunnel: recorded, then told in words for the client's own user.
+async fn refused(
     caller: &Caller,
-    refusal: &Refusal,
+    subject: &Subject,
+    route: &Route,
+    refusal: Refusal,
     status: StatusCode,
 ) -> Result<Response<AnswerBody>, Unanswered> {
-    let id = clock::ulid(caller.front.gate.clock.now()).map_err(|_no_random| Unanswered)?;
+    let gate = &caller.front.gate;
+    let id = clock::ulid(gate.clock.now()).map_err(|_no_random| Unanswered)?;
     let hint = refusal.hint(Setting::Serve);
-    let told = Told { refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
+    let told = Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
     let mut response = wire::dialect(None).refuse(&told).map(AnswerBody::whole);
     *response.status_mut() = status;
+    settle::refuse(gate, subject, route, id, refusal).await;
     Ok(response)
 }
 

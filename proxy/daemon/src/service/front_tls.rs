@@ -88,9 +88,9 @@ fn names(chain: Option<&[CertificateDer<'_>]>) -> Vec<String> {
     let Some(own) = chain.and_then(<[_]>::first) else { return Vec::new() };
     let Ok((_, own)) = x509_parser::parse_x509_certificate(own) else { return Vec::new() };
     let Ok(Some(names)) = own.subject_alternative_name() else { return Vec::new() };
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
-        _ => None,
+    let name = |name: &GeneralName<'_>| {
+        let (GeneralName::DNSName(name) | GeneralName::URI(name)) = name else { return None };
+        Some((*name).to_owned())
     };
     names.value.general_names.iter().filter_map(name).collect()
 }

@@ -12,7 +12,7 @@ use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask};
 
 /// How long the gate before may take to end: its drain may last an hour at most.
-const LONGEST: Duration = Duration::from_secs(3660);
+const LONGEST: Duration = Duration::from_mins(61);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -47,10 +47,12 @@ pub(super) fn take_over(state: &StateFolder) -> Result<TakenOver, ServeError> {
         return Ok(TakenOver::nothing());
     };
     let answer = client::ask(&mut conn, state, &Ask::HandOver);
-    let sockets = match answer.map_err(|error| failed(error.to_string()))? {
-        Answer::HandedOver { sockets } => sockets,
-        Answer::Failed { what } => return Err(failed(what)),
-        other => return Err(failed(format!("the gate answered {other:?}"))),
+    let answer = answer.map_err(|error| failed(error.to_string()))?;
+    if let Answer::Failed { what } = answer {
+        return Err(failed(what));
+    }
+    let Answer::HandedOver { sockets } = answer else {
+        return Err(failed(format!("the gate answered {answer:?}")));
     };
     let (_, fds) = launch::recv_fds(conn.stream(), &mut [0])
         .map_err(|error| failed(format!("its sockets did not come: {error}")))?;

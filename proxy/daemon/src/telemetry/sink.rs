@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection is kept that nothing is sent on.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Bytes of an answer that are read.
 const ANSWER: usize = 64 * 1024;
 
