@@ -78,8 +78,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Option<(usize, Head)>, EnvelopeFault>
     }
 }
 
-/// The first line without its CR LF, and what follows it.
-fn line(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, EnvelopeFault> {
+/// A line without its CR LF, and what follows it.
+type Cut<'a> = (&'a [u8], &'a [u8]);
+
+/// The first line of `bytes`, once it is whole.
+fn line(bytes: &[u8]) -> Result<Option<Cut<'_>>, EnvelopeFault> {
     let Some(at) = control(bytes) else { return Ok(None) };
     match bytes.split_at_checked(at) {
         Some((line, [b'\r', b'\n', rest @ ..])) => Ok(Some((line, rest))),
