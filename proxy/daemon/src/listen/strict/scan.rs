@@ -1,6 +1,6 @@
 //! Follows the requests of one connection through its bytes.
 
-use decide::case::EnvelopeFault;
+use decide::case::{EnvelopeFault, Framing};
 
 use super::chunks::Chunks;
 use super::head::{self, HEAD_BYTES, Head, Length, Search};
@@ -127,6 +127,12 @@ fn whole(
 ) -> Result<Option<(usize, Head)>, (usize, EnvelopeFault)> {
     let most = bytes.len().min(HEAD_BYTES);
     let most = bytes.get(..most).unwrap_or(bytes);
+    // Most heads come whole and in order.
+    if search.is_new()
+        && let Ok(Some(read)) = head::read(most)
+    {
+        return Ok(Some(read));
+    }
     let Some(end) = search.end(most) else {
         return if most.len() < HEAD_BYTES {
             Ok(None)
@@ -134,6 +140,10 @@ fn whole(
             Err((most.len(), EnvelopeFault::Oversize(HEAD_BYTES as u64)))
         };
     };
-    let head = bytes.get(..end).unwrap_or_default();
-    head::read(head).map(|read| Some((end, read))).map_err(|fault| (end, fault))
+    match head::read(bytes.get(..end).unwrap_or_default()) {
+        Ok(Some(read)) => Ok(Some(read)),
+        // It has an end only for who takes less than CR LF for one.
+        Ok(None) => Err((end, EnvelopeFault::Framing(Framing::LineEnd))),
+        Err(fault) => Err((end, fault)),
+    }
 }

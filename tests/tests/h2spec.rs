@@ -1,0 +1,119 @@
+//! Over HTTP/2 the gate does nothing that nghttpd does better: h2spec's 145 cases, run against both.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use e2e::harness::Stand;
+use e2e::process::{Outcome, Running};
+use e2e::proofs::{SOON, until};
+
+/// For all cases, some of which wait for what must not come.
+const ALL: Duration = Duration::from_mins(5);
+/// The cases of the release that `cargo xtask setup` builds.
+const CASES: usize = 145;
+
+/// Where `cargo xtask setup` puts the program, if it could be built.
+fn h2spec() -> Result<Option<PathBuf>> {
+    let cache = match std::env::var_os("TOLLGATE_CACHE") {
+        Some(dir) => PathBuf::from(dir),
+        None => {
+            Path::new(&std::env::var_os("HOME").context("HOME is not set")?).join(".cache/tollgate")
+        }
+    };
+    let program = cache.join("h2spec/bin/h2spec");
+    if !program.is_file() {
+        let why = "not run: h2spec is built from ../shared/parts by cargo xtask setup, and is not there\n";
+        std::io::stderr().write_all(why.as_bytes())?;
+        return Ok(None);
+    }
+    Ok(Some(program))
+}
+
+/// The words that run all cases against a TLS listener. Its certificate is not what is tested.
+fn words(program: &Path, host: &str, port: u16, report: &Path) -> Vec<String> {
+    let (program, report) = (program.to_string_lossy(), report.to_string_lossy());
+    let port = port.to_string();
+    let words = [&program, "-t", "-k", "-o", "2", "-h", host, "-p", &port, "-j", &report];
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The cases that failed, by section and what they do.
+fn failed(report: &Path, outcome: &Outcome) -> Result<BTreeSet<String>> {
+    let text = fs::read_to_string(report).with_context(|| format!("no report: {outcome:?}"))?;
+    let cases: Vec<&str> = text.split("<testcase ").skip(1).collect();
+    ensure!(cases.len() == CASES, "{} of {CASES} cases ran", cases.len());
+    let attribute = |case: &str, name: &str| {
+        let value =
+            case.split_once(&format!("{name}=\"")).and_then(|(_, rest)| rest.split('"').next());
+        value.unwrap_or_default().to_owned()
+    };
+    let failures = cases.iter().filter(|case| case.contains("<failure") || case.contains("<error"));
+    let named =
+        |case: &&str| format!("{} {}", attribute(case, "package"), attribute(case, "classname"));
+    Ok(failures.map(named).collect())
+}
+
+/// The reference, with a certificate of its own.
+struct Nghttpd(Child, u16);
+
+impl Nghttpd {
+    fn start(dir: &Path) -> Result<Self> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+        let (key, cert) = (dir.join("key.pem"), dir.join("cert.pem"));
+        fs::write(&key, made.signing_key.serialize_pem())?;
+        fs::write(&cert, made.cert.pem())?;
+        fs::write(dir.join("index.html"), "hello")?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new("nghttpd");
+        command.args(["--address=127.0.0.1", "-d"]).arg(dir).arg(port.to_string());
+        command.arg(key).arg(cert).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn().context("nghttpd is not installed: run cargo xtask setup")?;
+        let mut started = Self(child, port);
+        until(SOON, "nghttpd listens", || {
+            if let Some(status) = started.0.try_wait()? {
+                bail!("nghttpd ended: {status}");
+            }
+            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok())
+        })?;
+        Ok(started)
+    }
+}
+
+impl Drop for Nghttpd {
+    fn drop(&mut self) {
+        // It is gone already, or goes now.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// What nghttpd fails, found by running it.
+fn reference(program: &Path, dir: &Path) -> Result<BTreeSet<String>> {
+    let server = Nghttpd::start(dir)?;
+    let report = dir.join("nghttpd.xml");
+    let mut command = Command::new("env");
+    command.args(words(program, "127.0.0.1", server.1, &report));
+    let outcome = Running::start(&mut command)?.end(ALL)?;
+    failed(&report, &outcome)
+}
+
+#[test]
+fn over_http_2_the_transparent_intake_fails_nothing_that_nghttpd_passes() -> Result<()> {
+    let Some(program) = h2spec()? else { return Ok(()) };
+    let stand = Stand::new()?;
+    let reference = reference(&program, &stand.home())?;
+    let report = stand.work().join("gate.xml");
+    let run = stand.gate(&[])?.start(words(&program, "api.openai.com", 443, &report))?;
+    let found = failed(&report, &run.end(ALL)?)?;
+    let new: Vec<&String> = found.difference(&reference).collect();
+    ensure!(new.is_empty(), "not failed by nghttpd ({reference:?}): {new:#?}");
+    ensure!(stand.log().records().is_empty(), "a request without a key reached the provider");
+    stand.verified()?;
+    Ok(())
+}
