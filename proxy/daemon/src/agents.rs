@@ -17,7 +17,7 @@ use crate::policies::{Named, Policies};
 use crate::record;
 use crate::run::{Run, Sizes, Upstream};
 use crate::subject::Subject;
-use crate::terms::{Holdings, Terms};
+use crate::terms::{Holdings, Terms, Version};
 
 /// The name under which what nobody is known to have sent is counted and recorded.
 const STRANGER: &str = "unknown";
@@ -27,12 +27,22 @@ const STRANGER: &str = "unknown";
 #[derive(Debug)]
 pub struct Agents {
     policies: Arc<ArcSwap<Policies>>,
-    mode: Mode,
-    holdings: Arc<Holdings>,
+    settings: ArcSwap<Settings>,
     upstream: Arc<Upstream>,
     sizes: Sizes,
     runs: RwLock<HashMap<String, Arc<Run>>>,
     stranger: Arc<Run>,
+}
+
+/// What the configuration says of all agents, which can be read again while the gate goes on.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Observe makes every contract observe.
+    pub mode: Mode,
+    /// Credentials and private providers.
+    pub holdings: Arc<Holdings>,
+    /// How often the configuration was read.
+    pub read: u64,
 }
 
 /// What all agents of a gate have in common.
@@ -40,10 +50,8 @@ pub struct Agents {
 pub struct Common {
     /// The contracts in force.
     pub policies: Arc<ArcSwap<Policies>>,
-    /// Observe makes every contract observe.
-    pub mode: Mode,
-    /// Credentials and private providers.
-    pub holdings: Arc<Holdings>,
+    /// What the configuration says.
+    pub settings: Settings,
     /// How upstreams are reached.
     pub upstream: Arc<Upstream>,
     /// What one agent may take of the gate where its contract says nothing.
@@ -57,12 +65,13 @@ impl Agents {
     ///
     /// The system has no random numbers.
     pub fn new(common: Common, now: Timestamp) -> std::io::Result<Self> {
-        let Common { policies, mode, holdings, upstream, sizes } = common;
-        let terms = no_contract(STRANGER, &policies.load(), &holdings);
+        let Common { policies, settings, upstream, sizes } = common;
+        let terms = no_contract(STRANGER, &policies.load(), &settings);
         let id = clock::ulid(now)?;
         let stranger = Run::begun(id, Setting::Serve, now, terms, Arc::clone(&upstream), sizes);
         let (runs, stranger) = (RwLock::default(), Arc::new(stranger));
-        Ok(Self { policies, mode, holdings, upstream, sizes, runs, stranger })
+        let settings = ArcSwap::from_pointee(settings);
+        Ok(Self { policies, settings, upstream, sizes, runs, stranger })
     }
 
     /// Who a request is from: whom the connection's far end is known to be, and else whose key it
@@ -75,10 +84,13 @@ impl Agents {
             let run = self.run_of(gate, agent, by, &policies)?;
             Some((run, by))
         });
-        found.map_or_else(
-            || self.stranger(),
-            |(run, by)| Subject { terms: run.terms(), run, by },
-        )
+        found.map_or_else(|| self.stranger(), |(run, by)| Subject { terms: run.terms(), run, by })
+    }
+
+    /// Lets what the configuration says now hold from the next exchange on.
+    pub(crate) fn now_under(&self, mode: Mode, holdings: Holdings) {
+        let read = self.settings.load().read + 1;
+        self.settings.store(Arc::new(Settings { mode, holdings: Arc::new(holdings), read }));
     }
 
     /// How the use of a key from there is bound.
@@ -98,12 +110,12 @@ impl Agents {
 
     /// Whether any contract admits the destination: all that can be asked before a key is read.
     pub(crate) fn admits_for_anybody(&self, host: &str, port: u16) -> bool {
-        self.mode == Mode::Observe || self.policies.load().admits(host, port)
+        self.settings.load().mode == Mode::Observe || self.policies.load().admits(host, port)
     }
 
     /// How a name stands in the contracts of everybody.
     pub(crate) fn admits_name(&self, name: &str) -> Option<Named> {
-        let observed = (self.mode == Mode::Observe).then_some(Named::ByWildcard);
+        let observed = (self.settings.load().mode == Mode::Observe).then_some(Named::ByWildcard);
         self.policies.load().admits_name(name).or(observed)
     }
 
@@ -115,7 +127,11 @@ impl Agents {
 
     /// Whom what nobody is known to have sent is counted to.
     pub(crate) fn stranger(&self) -> Subject {
+        let (policies, settings) = (self.policies.load(), self.settings.load());
         let run = Arc::clone(&self.stranger);
+        if run.terms.load().version != version(&policies, &settings) {
+            run.now_under(no_contract(STRANGER, &policies, &settings), self.sizes);
+        }
         Subject { terms: run.terms(), run, by: Identified::Nobody }
     }
 
@@ -131,8 +147,9 @@ impl Agents {
             Some(run) => run,
             None => self.begin(gate, agent, by, policies)?,
         };
-        if run.terms.load().policies != *policies.digest() {
-            let terms = self.terms_of(agent, policies);
+        let settings = self.settings.load();
+        if run.terms.load().version != version(policies, &settings) {
+            let terms = terms_of(agent, policies, &settings);
             let sizes = self.sizes_of(&terms);
             run.now_under(terms, sizes);
         }
@@ -155,7 +172,7 @@ impl Agents {
         let id = clock::ulid(now)
             .inspect_err(|error| tracing::error!(%error, agent, "an agent's run cannot begin"))
             .ok()?;
-        let terms = self.terms_of(agent, policies);
+        let terms = terms_of(agent, policies, &self.settings.load());
         let sizes = self.sizes_of(&terms);
         let seen = record::Seen {
             agent: agent.to_owned(),
@@ -170,21 +187,6 @@ impl Agents {
         gate.enter(Arc::clone(&run));
         runs.insert(agent.to_owned(), Arc::clone(&run));
         Some(run)
-    }
-
-    fn terms_of(&self, agent: &str, policies: &Policies) -> Terms {
-        let Some(policy) = policies.terms_of(agent) else {
-            return no_contract(agent, policies, &self.holdings);
-        };
-        let contract = policy.contract(agent).map_or(Mode::Enforce, |contract| contract.mode);
-        Terms {
-            agent: agent.to_owned(),
-            mode: if self.mode == Mode::Observe { Mode::Observe } else { contract },
-            policy_digest: crate::trust::hex(&policy.digest),
-            policy,
-            policies: *policies.digest(),
-            holdings: Arc::clone(&self.holdings),
-        }
     }
 
     fn sizes_of(&self, terms: &Terms) -> Sizes {
@@ -218,8 +220,27 @@ fn may_call_by_key(terms: &Terms, key: &Owner) -> bool {
     })
 }
 
+fn version(policies: &Policies, settings: &Settings) -> Version {
+    Version { policies: *policies.digest(), configuration: settings.read }
+}
+
+fn terms_of(agent: &str, policies: &Policies, settings: &Settings) -> Terms {
+    let Some(policy) = policies.terms_of(agent) else {
+        return no_contract(agent, policies, settings);
+    };
+    let contract = policy.contract(agent).map_or(Mode::Enforce, |contract| contract.mode);
+    Terms {
+        agent: agent.to_owned(),
+        mode: if settings.mode == Mode::Observe { Mode::Observe } else { contract },
+        policy_digest: crate::trust::hex(&policy.digest),
+        policy,
+        version: version(policies, settings),
+        holdings: Arc::clone(&settings.holdings),
+    }
+}
+
 /// What holds for whom no contract covers: nothing is allowed.
-fn no_contract(agent: &str, policies: &Policies, holdings: &Arc<Holdings>) -> Terms {
+fn no_contract(agent: &str, policies: &Policies, settings: &Settings) -> Terms {
     let policy = Policy {
         id: String::new(),
         version: String::new(),
@@ -234,7 +255,7 @@ fn no_contract(agent: &str, policies: &Policies, holdings: &Arc<Holdings>) -> Te
         policy_digest: crate::trust::hex(&policy.digest),
         policy: Arc::new(policy),
         mode: Mode::Enforce,
-        policies: *policies.digest(),
-        holdings: Arc::clone(holdings),
+        version: version(policies, settings),
+        holdings: Arc::clone(&settings.holdings),
     }
 }

@@ -210,6 +210,13 @@ pub enum Service {
         /// Who started it.
         by: String,
     },
+    /// It read its configuration again.
+    Reloaded {
+        /// SHA-256 of the configuration, hex.
+        config: String,
+        /// Keys that have changed and hold after a restart only.
+        waiting: Vec<String>,
+    },
     /// It ended in order.
     Stopped {
         /// Exchanges that were ended before they were done.

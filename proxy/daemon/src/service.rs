@@ -22,7 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::agents::{Agents, Common};
+use crate::agents::{Agents, Common, Settings};
 use crate::attached::{Attachment, Attachments};
 use crate::config::{Config, ConfigErrors, MasterKeyFrom};
 use crate::folder::{FolderError, Make, StateFolder};
@@ -180,18 +180,7 @@ impl Service {
         };
         gate.journal.commit(Kind::Operator, Who::default(), &started).await?;
         let folder = Arc::new(policies(&config, &gate).await?);
-        let (holdings, upstream) = holdings::of(&config, &gate)?;
-        let sizes = Sizes { connections: CONNECTIONS, exchanges: EXCHANGES, bodies: RUN_BODIES };
-        let common = Common {
-            policies: folder.policies(),
-            mode: config.mode,
-            holdings: Arc::new(holdings),
-            upstream: Arc::new(upstream),
-            sizes,
-        };
-        let agents = Agents::new(common, gate.clock.now())
-            .map_err(|source| ServeError::System { what: "drawing random numbers", source })?;
-        let agents = Arc::new(agents);
+        let agents = Arc::new(agents(&config, &gate, &folder)?);
         let telemetry = Telemetry::start(holdings::sinks(&config)?, &gate.metrics, &gate.clock)
             .map_err(|source| ServeError::System { what: "starting telemetry", source })?;
         // Set once, here.
@@ -218,14 +207,13 @@ impl Service {
         let health = listening.health.try_clone("health")?;
         let readiness = readiness::of(&gate, &folder, &attachments, &handle);
         accepting.start(listening)?;
-        let mut answering = Vec::new();
-        for listener in health {
-            let sources =
-                Sources { readiness: readiness.clone_box(), metrics: gate.metrics.clone() };
-            let health = Health::start(listener, sources)
-                .map_err(|source| ServeError::System { what: "answering for health", source })?;
-            answering.push(health);
-        }
+        let answering = health.into_iter().map(|listener| {
+            let metrics = gate.metrics.clone();
+            Health::start(listener, Sources { readiness: readiness.clone_box(), metrics })
+        });
+        let answering = answering
+            .collect::<Result<_, _>>()
+            .map_err(|source| ServeError::System { what: "answering for health", source })?;
         Ok(Self {
             options: options.config.clone(),
             config,
@@ -259,7 +247,7 @@ impl Service {
         })
     }
 
-    async fn live(self) -> Result<(), ServeError> {
+    async fn live(mut self) -> Result<(), ServeError> {
         let system = |source| ServeError::System { what: "waiting for signals", source };
         let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
@@ -282,20 +270,14 @@ impl Service {
     }
 
     /// Reads the contracts anew, and says what of the configuration waits for a restart.
-    async fn reload(&self) {
+    async fn reload(&mut self) {
         self.notify.reloading();
         match self.folder.reload_now().await {
             Ok(reloaded) => tracing::info!(?reloaded, "the contracts were read again"),
             Err(error) => tracing::error!(%error, "the contracts before stay in force"),
         }
         match configuration(&self.options) {
-            Ok(new) => {
-                let waiting = self.config.changes_needing_restart(&new);
-                if !waiting.is_empty() {
-                    let keys = waiting.join(", ");
-                    tracing::warn!(keys, "changed in the configuration, in force after a restart");
-                }
-            }
+            Ok(new) => self.adopt(new).await,
             Err(error) => tracing::error!(%error, "the configuration's file is faulty now"),
         }
         if let Err(error) = self.accepting.tls.reload(&self.config.listen) {
@@ -303,6 +285,46 @@ impl Service {
         }
         self.notify.ready();
     }
+
+    /// Lets of a new configuration hold what can change while the gate goes on, once it is recorded.
+    async fn adopt(&mut self, new: Config) {
+        let waiting = self.config.changes_needing_restart(&new);
+        if !waiting.is_empty() {
+            let keys = waiting.join(", ");
+            tracing::warn!(keys, "changed in the configuration, in force after a restart");
+        }
+        let config = hex(&new.digest());
+        if config == hex(&self.config.digest()) {
+            return;
+        }
+        let holdings = match holdings::of(&new, &self.gate) {
+            Ok(holdings) => holdings,
+            Err(error) => {
+                tracing::error!(%error, "the configuration before stays in force");
+                return;
+            }
+        };
+        let act = record::Service::Reloaded { config, waiting };
+        if let Err(error) = self.gate.journal.commit(Kind::Operator, Who::default(), &act).await {
+            tracing::error!(%error, "the configuration before stays in force");
+            return;
+        }
+        self.agents.now_under(new.mode, holdings);
+        self.config.drain = new.drain;
+    }
+}
+
+fn agents(config: &Config, gate: &Gate, folder: &PolicyFolder) -> Result<Agents, ServeError> {
+    let settings =
+        Settings { mode: config.mode, holdings: Arc::new(holdings::of(config, gate)?), read: 0 };
+    let common = Common {
+        policies: folder.policies(),
+        settings,
+        upstream: Arc::new(holdings::upstream(config)?),
+        sizes: Sizes { connections: CONNECTIONS, exchanges: EXCHANGES, bodies: RUN_BODIES },
+    };
+    Agents::new(common, gate.clock.now())
+        .map_err(|source| ServeError::System { what: "drawing random numbers", source })
 }
 
 /// The contracts, each version entered in the ledger before it holds.

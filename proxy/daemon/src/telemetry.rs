@@ -164,8 +164,8 @@ impl Counted {
 
 /// The ids of an exchange's two spans, and of its trace where the caller names none.
 fn ids() -> Option<(SpanId, SpanId)> {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = clock::random::<16>().ok()?;
-    Some((SpanId::new([a, b, c, d, e, f, g, h])?, SpanId::new([i, j, k, l, m, n, o, p])?))
+    let id = || SpanId::new(clock::random().ok()?);
+    Some((id()?, id()?))
 }
 
 /// The trace of an exchange that belongs to no other: its decision's id, which is 128 bits of time and chance.

@@ -21,10 +21,19 @@ pub struct Terms {
     pub mode: Mode,
     /// SHA-256 of the policy, hex.
     pub policy_digest: String,
-    /// SHA-256 of all contracts that these terms are taken from.
-    pub policies: [u8; 32],
+    /// What these terms are taken from.
+    pub version: Version,
     /// What the gate holds and knows.
     pub holdings: Arc<Holdings>,
+}
+
+/// From which contracts and which configuration terms are taken; others replace them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// SHA-256 of all contracts.
+    pub policies: [u8; 32],
+    /// How often the configuration was read.
+    pub configuration: u64,
 }
 
 /// Credentials, account values and private providers of a gate, as terms refer to them.

@@ -59,6 +59,7 @@ fn every_key_reaches_the_configuration() {
         dialect: Some(wire::Provider::OpenAi),
         url: url("https://vllm.internal:8000/v1"),
         credential: Some("v.llm".into()),
+        free: false,
         ca: Some(etc("ca.pem")),
     };
     assert_eq!(config.providers["vllm"], vllm);

@@ -25,7 +25,7 @@ use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
 use crate::record::{self, RunEvent, Widened};
 use crate::run::{CONNECTIONS, EXCHANGES, Run, Sizes, Upstream};
-use crate::terms::{Held, Holdings, Terms};
+use crate::terms::{Held, Holdings, Terms, Version};
 use crate::upstream::connect::{Connector, read_authorities};
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{ConnectTo, Resolver};
@@ -132,7 +132,7 @@ fn run(
         mode: contract.map_or(Mode::Enforce, |contract| contract.mode),
         policy_digest: crate::trust::hex(&register.policy.digest),
         policy: Arc::new(register.policy.clone()),
-        policies: register.policy.digest,
+        version: Version { policies: register.policy.digest, configuration: 0 },
         holdings: Arc::new(holdings),
     };
     let upstream = Upstream {

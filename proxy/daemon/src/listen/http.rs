@@ -144,7 +144,7 @@ where
     } else {
         let (stream, faults) = Strict::new(stream);
         let service = service_fn(|request: Request<Incoming>| {
-            let connect = request.method() == http::Method::CONNECT;
+            let connect = request.method() == Method::CONNECT;
             patience.waits(answer(connect, service(framed(&faults, request))))
         });
         let served = http1::Builder::new()

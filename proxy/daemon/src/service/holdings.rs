@@ -19,8 +19,8 @@ use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
 use crate::vault::known;
 
-/// Credentials and private providers as terms refer to them, and how upstreams are reached.
-pub(super) fn of(config: &Config, gate: &Gate) -> Result<(Holdings, Upstream), ServeError> {
+/// Credentials and private providers as terms refer to them.
+pub(super) fn of(config: &Config, gate: &Gate) -> Result<Holdings, ServeError> {
     let mut holdings = Holdings::default();
     for (name, provider) in &config.providers {
         let private = Private { provider: provider.dialect, free: provider.free };
@@ -43,6 +43,11 @@ pub(super) fn of(config: &Config, gate: &Gate) -> Result<(Holdings, Upstream), S
             }
         }
     }
+    Ok(holdings)
+}
+
+/// How upstreams are reached.
+pub(super) fn upstream(config: &Config) -> Result<Upstream, ServeError> {
     let mut authorities = Vec::new();
     let files = config.upstream.ca.iter().map(|file| ("upstream.ca", file));
     let private = config.providers.values().filter_map(|provider| provider.ca.as_ref());
@@ -50,15 +55,14 @@ pub(super) fn of(config: &Config, gate: &Gate) -> Result<(Holdings, Upstream), S
         authorities.extend(authorities_in(path, file)?);
     }
     let overrides = config.upstream.connect_to.iter().map(|(_, to)| to.clone()).collect();
-    let upstream = Upstream {
+    Ok(Upstream {
         resolver: Resolver::system(overrides)
             .context("the system's resolver configuration")
             .map_err(|error| named("upstream", &format!("{error:#}")))?,
         pool: Pool::new(
             Connector::new(&authorities).map_err(|error| named("upstream.ca", &error))?,
         ),
-    };
-    Ok((holdings, upstream))
+    })
 }
 
 fn hold(holdings: &mut Holdings, host: &str, name: &str, kind: &'static known::Kind) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pooled;
@@ -225,7 +225,7 @@ impl Client {
             let said = Limited::new(answer.into_body(), ANSWER).collect().await;
             match status {
                 status if status.is_success() => {
-                    said.map(|said| said.to_bytes()).map_err(|error| later(&error))
+                    said.map(Collected::to_bytes).map_err(|error| later(&error))
                 }
                 // What the specification of OTLP/HTTP lets a client try again.
                 StatusCode::TOO_MANY_REQUESTS
