@@ -195,6 +195,13 @@ impl Metrics {
             self.standing.reloads.with_label_values(&[result]);
         }
         self.decisions.with_label_values(&["forward", ""]);
+        // What an alert counts must be seen to rise the first time it happens.
+        for intake in Intake::ALL {
+            for dialect in ["openai", "anthropic", "plain"] {
+                let unrecorded = [Ended::Unrecorded.name(), intake.name(), dialect];
+                self.traffic.requests.with_label_values(&unrecorded);
+            }
+        }
     }
 
     /// Counts a request that is over: outcome, duration, agent, model. Money and tokens in total are counted where they

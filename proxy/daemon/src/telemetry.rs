@@ -162,10 +162,12 @@ impl Counted {
     }
 }
 
-/// The ids of an exchange's two spans, and of its trace where the caller names none.
+/// The ids of an exchange's two spans.
 fn ids() -> Option<(SpanId, SpanId)> {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = clock::random::<16>().ok()?;
-    Some((SpanId::new([a, b, c, d, e, f, g, h])?, SpanId::new([i, j, k, l, m, n, o, p])?))
+    let both = u128::from_be_bytes(clock::random::<16>().ok()?);
+    let half =
+        |bits: u128| SpanId::new(u64::try_from(bits & u128::from(u64::MAX)).ok()?.to_be_bytes());
+    Some((half(both)?, half(both >> 64)?))
 }
 
 /// The trace of an exchange that belongs to no other: its decision's id, which is 128 bits of time and chance.

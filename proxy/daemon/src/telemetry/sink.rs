@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pooled;
@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection is kept that nothing is sent on.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// Bytes of an answer that are read.
 const ANSWER: usize = 64 * 1024;
 
@@ -225,7 +225,7 @@ impl Client {
             let said = Limited::new(answer.into_body(), ANSWER).collect().await;
             match status {
                 status if status.is_success() => {
-                    said.map(|said| said.to_bytes()).map_err(|error| later(&error))
+                    said.map(Collected::to_bytes).map_err(|error| later(&error))
                 }
                 // What the specification of OTLP/HTTP lets a client try again.
                 StatusCode::TOO_MANY_REQUESTS
