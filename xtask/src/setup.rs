@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::parts;
 use crate::shell::{self, run, say};
 
 /// A program the tests drive, and Debian's package that has it.
@@ -31,7 +32,8 @@ const DENY: &str = "0.19.0";
 pub(crate) fn clients() -> Result<()> {
     programs()?;
     python()?;
-    node()
+    node()?;
+    parts::parts()
 }
 
 /// Installs all that is missing.
@@ -126,7 +128,7 @@ fn deny() -> Result<()> {
 }
 
 /// Does `work` in `dir` unless the last one that succeeded there was for the same files.
-fn step(dir: &Path, wanted: &[&Path], work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn step(dir: &Path, wanted: &[&Path], work: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut stamp = String::new();
     for path in wanted {
         stamp += &std::fs::read_to_string(path)
