@@ -4,7 +4,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
     reason = "helpers of tests, which end where something is not as it should be"
 )]
 
@@ -56,6 +55,7 @@ fn finished() -> Finished<'static> {
         model: Some("gpt-5-mini"),
         answered_by: Some("gpt-5-mini-2026-05-01"),
         status: Some(200),
+        provider_id: Some("req_1"),
         usage: Some(Usage { input: 10, output: 7, ..Usage::default() }),
         spent: MicroUsd(41),
         streamed: true,

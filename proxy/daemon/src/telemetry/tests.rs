@@ -138,6 +138,7 @@ fn finished() -> Finished<'static> {
         model: Some("gpt-5-mini"),
         answered_by: Some("gpt-5-mini-2026-05-01"),
         status: Some(200),
+        provider_id: Some("req_1"),
         usage: Some(Usage { input: 3, cache_read: 4, output: 5, ..Usage::default() }),
         spent: MicroUsd(1),
         streamed: true,
@@ -194,6 +195,7 @@ fn an_exchange_arrives_as_a_span_and_its_call_to_the_provider() {
         ("tollgate.outcome", "answered"),
         ("tollgate.agent", "refund-bot"),
         ("tollgate.intake", "transparent"),
+        ("tollgate.provider_request_id", "req_1"),
     ] {
         assert_eq!(said(server, key).as_deref(), Some(value), "{key}");
     }
