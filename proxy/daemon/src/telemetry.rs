@@ -72,6 +72,8 @@ impl Telemetry {
                     drop(ended.await);
                 }
             });
+            // A look-up that hangs holds the gate's end up no longer.
+            runtime.shutdown_background();
         })?;
         let spans = Spans(Some(Arc::new(Standing { queues, clock: clock.clone() })));
         Ok(Self { spans, stop, thread: Some(thread) })
