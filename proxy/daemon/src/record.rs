@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{Booked, Settled};
-use crate::telemetry::context::TraceParent;
 
 /// What was decided about an exchange, before anything of it left.
 ///
@@ -217,7 +216,8 @@ pub struct Refusals {
 
 /// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
 pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
-    TraceParent::read(headers).map_or_else(|| id.to_owned(), |parent| parent.trace.hex())
+    crate::telemetry::context::TraceParent::read(headers)
+        .map_or_else(|| id.to_owned(), |parent| parent.trace.hex())
 }
 
 #[cfg(test)]
