@@ -40,7 +40,10 @@ const PARTS: [Part; 2] = [
 pub(crate) fn parts() -> Result<()> {
     let shared = recipes()?;
     for part in &PARTS {
+        let built = shell::cache()?.join("parts").join(part.name).join(part.name);
         match shared.as_ref().map(|shared| shared.join(part.name)).filter(|from| from.is_dir()) {
+            // An earlier one serves where there is nothing to build from.
+            None if built.is_file() => {}
             None => not_run(part, "no folder shared/parts beside the clone has it"),
             Some(_) if !shell::has("go") => not_run(part, "Go is not installed"),
             Some(from) => build(part, &from)?,

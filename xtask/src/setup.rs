@@ -40,7 +40,10 @@ pub(crate) fn clients() -> Result<()> {
 pub(crate) fn setup() -> Result<()> {
     clients()?;
     deny()?;
-    say(format_args!("setup: everything is there, under {}", shell::cache()?.display()));
+    say(format_args!(
+        "setup: all that is not named above is there, under {}",
+        shell::cache()?.display()
+    ));
     Ok(())
 }
 
