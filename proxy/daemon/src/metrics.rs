@@ -104,7 +104,7 @@ pub struct Standing {
 /// What became of spans and batches, by `sink`.
 #[derive(Debug, Clone)]
 pub struct Exports {
-    /// Spans, by `result`: sent, dropped.
+    /// Exchanges, by what became of their spans, `result`: sent, dropped.
     pub spans: IntCounterVec,
     /// Attempts to send a batch, by `signal` and `result`: ok, failed.
     pub batches: IntCounterVec,
@@ -378,7 +378,7 @@ impl Exports {
         Ok(Self {
             spans: to.counters(
                 "tollgate_telemetry_spans_total",
-                "Spans, by what became of them.",
+                "Exchanges, by what became of their spans.",
                 &["sink", "result"],
             )?,
             batches: to.counters(
