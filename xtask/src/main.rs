@@ -9,6 +9,7 @@ mod chain;
 mod ci;
 mod demo;
 mod ebpf;
+mod parts;
 mod prices;
 mod schema;
 mod setup;

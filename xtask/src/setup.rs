@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::parts;
 use crate::shell::{self, run, say};
 
 /// A program the tests drive, and Debian's package that has it.
@@ -34,14 +35,18 @@ pub(crate) fn clients() -> Result<()> {
     programs()?;
     python()?;
     node()?;
-    h2spec()
+    h2spec()?;
+    parts::parts()
 }
 
 /// Installs all that is missing.
 pub(crate) fn setup() -> Result<()> {
     clients()?;
     deny()?;
-    say(format_args!("setup: everything is there, under {}", shell::cache()?.display()));
+    say(format_args!(
+        "setup: all that is not named above is there, under {}",
+        shell::cache()?.display()
+    ));
     Ok(())
 }
 
@@ -152,7 +157,7 @@ fn deny() -> Result<()> {
 }
 
 /// Does `work` in `dir` unless the last one that succeeded there was for the same files.
-fn step(dir: &Path, wanted: &[&Path], work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn step(dir: &Path, wanted: &[&Path], work: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut stamp = String::new();
     for path in wanted {
         stamp += &std::fs::read_to_string(path)

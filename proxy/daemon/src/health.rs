@@ -173,7 +173,7 @@ fn answer(method: &Method, path: &str, sources: &Sources) -> Response<Full<Bytes
         }
         "/healthz" => (StatusCode::OK, TEXT, "alive\n".to_owned()),
         "/readyz" => ready(sources),
-        "/metrics" => match sources.metrics.render() {
+        "/metrics" => match show(sources) {
             Ok(text) => (StatusCode::OK, PROMETHEUS, text),
             Err(error) => {
                 tracing::error!(%error, "the metrics cannot be written");
@@ -183,6 +183,19 @@ fn answer(method: &Method, path: &str, sources: &Sources) -> Response<Full<Bytes
         _ => (StatusCode::NOT_FOUND, TEXT, "there is /healthz, /readyz and /metrics\n".to_owned()),
     };
     reply(status, kind, body)
+}
+
+/// The metrics, with readiness as it is now.
+fn show(sources: &Sources) -> Result<String, prometheus::Error> {
+    is_ready(sources, &sources.readiness.conditions());
+    sources.metrics.render()
+}
+
+/// A gate that has nothing to say for itself is not ready.
+fn is_ready(sources: &Sources, conditions: &[Condition]) -> bool {
+    let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready);
+    sources.metrics.standing.ready.set(i64::from(ready));
+    ready
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -215,9 +228,7 @@ struct Line<'a> {
 
 fn ready(sources: &Sources) -> (StatusCode, &'static str, String) {
     let conditions = sources.readiness.conditions();
-    // A gate that has nothing to say for itself is not ready.
-    let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready);
-    sources.metrics.standing.ready.set(i64::from(ready));
+    let ready = is_ready(sources, &conditions);
     let lines = conditions.iter().map(|condition| Line {
         name: condition.name,
         ready: condition.ready,

@@ -104,7 +104,7 @@ pub struct Standing {
 /// What became of spans and batches, by `sink`.
 #[derive(Debug, Clone)]
 pub struct Exports {
-    /// Spans, by `result`: sent, dropped.
+    /// Exchanges, by what became of their spans, `result`: sent, dropped.
     pub spans: IntCounterVec,
     /// Attempts to send a batch, by `signal` and `result`: ok, failed.
     pub batches: IntCounterVec,
@@ -195,6 +195,13 @@ impl Metrics {
             self.standing.reloads.with_label_values(&[result]);
         }
         self.decisions.with_label_values(&["forward", ""]);
+        // What an alert counts must be seen to rise the first time it happens.
+        for intake in Intake::ALL {
+            for dialect in ["openai", "anthropic", "plain"] {
+                let unrecorded = [Ended::Unrecorded.name(), intake.name(), dialect];
+                self.traffic.requests.with_label_values(&unrecorded);
+            }
+        }
     }
 
     /// Counts a request that is over: outcome, duration, agent, model. Money and tokens in total are counted where they
@@ -371,7 +378,7 @@ impl Exports {
         Ok(Self {
             spans: to.counters(
                 "tollgate_telemetry_spans_total",
-                "Spans, by what became of them.",
+                "Exchanges, by what became of their spans.",
                 &["sink", "result"],
             )?,
             batches: to.counters(

@@ -308,5 +308,24 @@ pub struct Refusals {
 
 /// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
 pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
-    TraceParent::read(headers).map_or_else(|| id.to_owned(), |parent| parent.trace.hex())
+    crate::telemetry::context::TraceParent::read(headers)
+        .map_or_else(|| id.to_owned(), |parent| parent.trace.hex())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::trace;
+
+    #[test]
+    fn the_trace_of_a_request_is_its_caller_s_only_where_the_header_is_valid() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(trace(&headers, "01JD"), "01JD");
+        let valid = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        headers.insert("traceparent", valid.parse().unwrap());
+        assert_eq!(trace(&headers, "01JD"), "4bf92f3577b34da6a3ce929d0e0e4736");
+        headers.insert("traceparent", valid.to_uppercase().parse().unwrap());
+        assert_eq!(trace(&headers, "01JD"), "01JD");
+    }
 }

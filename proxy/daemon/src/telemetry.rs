@@ -72,6 +72,8 @@ impl Telemetry {
                     drop(ended.await);
                 }
             });
+            // A look-up that hangs holds the gate's end up no longer.
+            runtime.shutdown_background();
         })?;
         let spans = Spans(Some(Arc::new(Standing { queues, clock: clock.clone() })));
         Ok(Self { spans, stop, thread: Some(thread) })
@@ -162,10 +164,12 @@ impl Counted {
     }
 }
 
-/// The ids of an exchange's two spans, and of its trace where the caller names none.
+/// The ids of an exchange's two spans.
 fn ids() -> Option<(SpanId, SpanId)> {
-    let id = || SpanId::new(clock::random().ok()?);
-    Some((id()?, id()?))
+    let both = u128::from_be_bytes(clock::random::<16>().ok()?);
+    let half =
+        |bits: u128| SpanId::new(u64::try_from(bits & u128::from(u64::MAX)).ok()?.to_be_bytes());
+    Some((half(both)?, half(both >> 64)?))
 }
 
 /// The trace of an exchange that belongs to no other: its decision's id, which is 128 bits of time and chance.

@@ -30,6 +30,8 @@ pub struct Finished<'a> {
     pub answered_by: Option<&'a str>,
     /// The status that the provider answered with.
     pub status: Option<u16>,
+    /// The provider's own id of the request, for its support.
+    pub provider_id: Option<&'a str>,
     /// Tokens by the provider's count.
     pub usage: Option<Usage>,
     /// Settled by the provider's numbers.

@@ -16,6 +16,7 @@ fn finished() -> Finished<'static> {
         model: Some("gpt-5-mini"),
         answered_by: Some("gpt-5-mini-2026-05-01"),
         status: Some(200),
+        provider_id: Some("req_1"),
         usage: Some(Usage { input: 10, cache_read: 5, output: 7, ..Usage::default() }),
         spent: MicroUsd(41),
         streamed: true,

@@ -283,7 +283,7 @@ mod tests {
         fn whatever_is_accepted_is_what_would_be_written(value in "(00|01)-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}") {
             if let Some(parent) = TraceParent::parse(value.as_bytes()) {
                 let again = parent.continued_by(parent.parent).unwrap();
-                proptest::prop_assert_eq!(&again.to_str().unwrap()[2..], &value[2..]);
+                proptest::prop_assert_eq!(again.to_str().unwrap().split_once('-'), value.split_once('-').map(|(_, rest)| ("00", rest)));
             }
         }
     }

@@ -117,6 +117,7 @@ fn attributes(done: &Done) -> Vec<KeyValue> {
         all.push(count("gen_ai.usage.output_tokens", output));
     }
     all.extend(done.status.map(|status| count("http.response.status_code", u64::from(status))));
+    all.extend(done.provider_id.as_ref().map(|id| text("tollgate.provider_request_id", id)));
     all.extend(done.error.as_ref().map(|error| text("error.type", error)));
     all.extend(done.first_byte_us.map(|first| count("tollgate.first_byte_us", first)));
     all

@@ -132,6 +132,7 @@ pub(super) struct Done {
     pub(super) model: Option<String>,
     pub(super) answered_by: Option<String>,
     pub(super) status: Option<u16>,
+    pub(super) provider_id: Option<String>,
     pub(super) tokens: Option<(u64, u64)>,
     pub(super) error: Option<String>,
     pub(super) first_byte_us: Option<u64>,
@@ -161,6 +162,7 @@ impl Done {
             model: finished.model.map(shortened),
             answered_by: finished.answered_by.map(shortened),
             status: finished.status,
+            provider_id: finished.provider_id.map(shortened),
             tokens: finished
                 .usage
                 .map(|usage| (usage.total().saturating_sub(usage.output), usage.output)),

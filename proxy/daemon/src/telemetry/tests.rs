@@ -1,7 +1,8 @@
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use decide::case::{MicroUsd, Timestamp};
@@ -11,7 +12,9 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -34,6 +37,8 @@ struct Sent {
     body: Bytes,
 }
 
+type Answers = Arc<Mutex<VecDeque<(u16, Bytes)>>>;
+
 /// A sink that takes everything, in clear or with a certificate.
 struct Receiving {
     at: SocketAddr,
@@ -42,12 +47,18 @@ struct Receiving {
 
 impl Receiving {
     fn start(tls: Option<rustls::ServerConfig>) -> Self {
+        Self::answering(tls, Vec::new())
+    }
+
+    /// A sink that gives these answers, in order, and then takes everything.
+    fn answering(tls: Option<rustls::ServerConfig>, answers: Vec<(u16, Bytes)>) -> Self {
         let (keep, sent) = mpsc::channel();
         let (tell, told) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(receive(tls, keep, tell));
+            let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+            runtime.block_on(receive(tls, answers, keep, tell));
         });
         Self { at: told.recv().unwrap(), sent }
     }
@@ -65,19 +76,24 @@ impl Receiving {
     }
 }
 
-async fn receive(tls: Option<rustls::ServerConfig>, keep: Sender<Sent>, tell: Sender<SocketAddr>) {
+async fn receive(
+    tls: Option<rustls::ServerConfig>,
+    answers: Answers,
+    keep: Sender<Sent>,
+    tell: Sender<SocketAddr>,
+) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     tell.send(listener.local_addr().unwrap()).unwrap();
     let tls = tls.map(|tls| tokio_rustls::TlsAcceptor::from(Arc::new(tls)));
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        let (keep, tls) = (keep.clone(), tls.clone());
+        let (keep, tls, answers) = (keep.clone(), tls.clone(), Arc::clone(&answers));
         tokio::spawn(async move {
             match tls {
-                None => converse(stream, keep).await,
+                None => converse(stream, answers, keep).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(stream).await {
-                        converse(stream, keep).await;
+                        converse(stream, answers, keep).await;
                     }
                 }
             }
@@ -87,21 +103,26 @@ async fn receive(tls: Option<rustls::ServerConfig>, keep: Sender<Sent>, tell: Se
 
 async fn converse(
     stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    answers: Answers,
     keep: Sender<Sent>,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
-        let keep = keep.clone();
+        let (keep, answers) = (keep.clone(), Arc::clone(&answers));
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
             let path = head.uri.path().to_owned();
             // A test that saw enough does not listen any more.
-            keep.send(Sent { path, headers: head.headers, body }).ok();
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+            drop(keep.send(Sent { path, headers: head.headers, body }));
+            let answer = answers.lock().unwrap().pop_front();
+            let (status, body) = answer.unwrap_or((200, Bytes::new()));
+            let mut response = Response::new(Full::<Bytes>::from(body));
+            *response.status_mut() = status.try_into().unwrap();
+            Ok::<_, Infallible>(response)
         }
     });
     let http = hyper::server::conn::http1::Builder::new();
-    http.serve_connection(TokioIo::new(stream), service).await.ok();
+    drop(http.serve_connection(TokioIo::new(stream), service).await);
 }
 
 fn sink(at: SocketAddr) -> Sink {
@@ -138,6 +159,7 @@ fn finished() -> Finished<'static> {
         model: Some("gpt-5-mini"),
         answered_by: Some("gpt-5-mini-2026-05-01"),
         status: Some(200),
+        provider_id: Some("req_1"),
         usage: Some(Usage { input: 3, cache_read: 4, output: 5, ..Usage::default() }),
         spent: MicroUsd(1),
         streamed: true,
@@ -148,11 +170,12 @@ fn finished() -> Finished<'static> {
 
 fn said(span: &Span, key: &str) -> Option<String> {
     let pair = span.attributes.iter().find(|pair| pair.key == key)?;
-    match pair.value.as_ref()?.value.as_ref()? {
-        Value::StringValue(text) => Some(text.clone()),
-        Value::IntValue(count) => Some(count.to_string()),
-        other => panic!("{key}: {other:?}"),
+    let value = pair.value.as_ref()?.value.as_ref()?;
+    if let Value::IntValue(count) = value {
+        return Some(count.to_string());
     }
+    let Value::StringValue(text) = value else { panic!("{key}: {value:?}") };
+    Some(text.clone())
 }
 
 #[test]
@@ -169,13 +192,9 @@ fn an_exchange_arrives_as_a_span_and_its_call_to_the_provider() {
     let [server, upstream] = spans.as_slice() else { panic!("{spans:?}") };
 
     let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    assert_eq!(
-        headers["traceparent"].to_str().unwrap(),
-        format!(
-            "00-{trace}-{}-01",
-            upstream.span_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-        )
-    );
+    let id = super::SpanId::new(upstream.span_id.clone().try_into().unwrap()).unwrap();
+    let ours = super::context::TraceParent::read(&headers).unwrap();
+    assert_eq!((ours.parent, ours.trace.hex().as_str(), ours.flags), (id, trace, 1));
     assert_eq!(headers["tracestate"], "vendor=x");
     assert_eq!(server.trace_state, "vendor=x");
     assert_eq!(server.parent_span_id, [0x00, 0xf0, 0x67, 0xaa, 0x0b, 0xa9, 0x02, 0xb7]);
@@ -197,6 +216,7 @@ fn an_exchange_arrives_as_a_span_and_its_call_to_the_provider() {
         ("tollgate.outcome", "answered"),
         ("tollgate.agent", "refund-bot"),
         ("tollgate.intake", "transparent"),
+        ("tollgate.provider_request_id", "req_1"),
     ] {
         assert_eq!(said(server, key).as_deref(), Some(value), "{key}");
     }
@@ -277,6 +297,54 @@ fn a_sink_that_never_answers_costs_a_bounded_queue_and_nobody_waits() {
     // What is not dropped waits, or is in the one batch under way.
     let most = u64::try_from(all).unwrap();
     assert!(dropped >= most - 2 * QUEUE as u64 && dropped < most, "{dropped} of {most}");
+}
+
+fn counted(metrics: &Metrics, result: &str) -> u64 {
+    metrics.telemetry.spans.with_label_values(&["otel", result]).get()
+}
+
+#[test]
+fn a_batch_that_a_sink_cannot_take_now_is_sent_again_after_a_pause() {
+    let receiving = Receiving::answering(None, vec![(503, Bytes::new())]);
+    let (telemetry, metrics) = start(sink(receiving.at));
+    open(&telemetry.spans(), &asking(None)).finish(&finished());
+    let first = receiving.spans();
+    let began = Instant::now();
+    assert_eq!(receiving.spans()[0].span_id, first[0].span_id, "the same batch");
+    assert!(began.elapsed() >= Duration::from_millis(900), "after a pause");
+    telemetry.stop();
+    assert_eq!((counted(&metrics, "sent"), counted(&metrics, "dropped")), (1, 0));
+}
+
+#[test]
+fn a_batch_that_a_sink_never_takes_is_dropped_at_once() {
+    let receiving = Receiving::answering(None, vec![(400, Bytes::new())]);
+    let (telemetry, metrics) = start(sink(receiving.at));
+    open(&telemetry.spans(), &asking(None)).finish(&finished());
+    receiving.spans();
+    // Its answer is on its way; a gate that ends before it came would send the batch once more.
+    let began = Instant::now();
+    while counted(&metrics, "dropped") == 0 && began.elapsed() < PATIENCE {
+        std::thread::yield_now();
+    }
+    telemetry.stop();
+    assert_eq!(receiving.next().path, "/v1/metrics", "it is not sent again");
+    assert_eq!((counted(&metrics, "sent"), counted(&metrics, "dropped")), (0, 1));
+}
+
+#[test]
+fn what_a_sink_refuses_of_a_batch_that_it_took_is_counted() {
+    let partial = ExportTraceServiceResponse {
+        partial_success: Some(ExportTracePartialSuccess {
+            rejected_spans: 7,
+            error_message: String::new(),
+        }),
+    };
+    let receiving = Receiving::answering(None, vec![(200, partial.encode_to_vec().into())]);
+    let (telemetry, metrics) = start(sink(receiving.at));
+    open(&telemetry.spans(), &asking(None)).finish(&finished());
+    telemetry.stop();
+    assert_eq!((counted(&metrics, "sent"), counted(&metrics, "dropped")), (0, 1));
 }
 
 #[test]

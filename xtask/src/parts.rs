@@ -1,0 +1,84 @@
+//! Tools that others wrote in Go, built from the recipes in `shared/parts` beside the clone.
+//!
+//! Where the folder or Go is absent the checks that need them are not run, and every run says so by name: "not run" is
+//! never "passed".
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::setup::step;
+use crate::shell::{self, run, say};
+
+/// One tool.
+struct Part {
+    name: &'static str,
+    sources: &'static [&'static str],
+    arguments: &'static [&'static str],
+    /// What is not checked without it.
+    checks: &'static str,
+}
+
+const PARTS: [Part; 2] = [
+    Part {
+        name: "promtool",
+        sources: &["go.mod", "go.sum"],
+        arguments: &["-tags", "remove_all_sd", "github.com/prometheus/prometheus/cmd/promtool"],
+        checks: "the names of the metrics, the alert rules and their unit tests",
+    },
+    Part {
+        name: "otelcol",
+        sources: &["go.mod", "go.sum", "main.go"],
+        arguments: &["."],
+        checks: "that spans and metrics arrive at an OpenTelemetry collector",
+    },
+];
+
+/// Builds those that are missing, into `parts/NAME/NAME` of the cache.
+pub(crate) fn parts() -> Result<()> {
+    let shared = recipes()?;
+    for part in &PARTS {
+        let built = shell::cache()?.join("parts").join(part.name).join(part.name);
+        match shared.as_ref().map(|shared| shared.join(part.name)).filter(|from| from.is_dir()) {
+            // An earlier one serves where there is nothing to build from.
+            None if built.is_file() => {}
+            None => not_run(part, "no folder shared/parts beside the clone has it"),
+            Some(_) if !shell::has("go") => not_run(part, "Go is not installed"),
+            Some(from) => build(part, &from)?,
+        }
+    }
+    Ok(())
+}
+
+/// Where the recipes lie: `shared/parts` beside the clone, or beside a folder that the clone lies in.
+fn recipes() -> Result<Option<PathBuf>> {
+    let root = shell::root()?;
+    Ok(root.ancestors().skip(1).map(|dir| dir.join("shared/parts")).find(|dir| dir.is_dir()))
+}
+
+fn not_run(part: &Part, why: &str) {
+    say(format_args!("NOT RUN without {}: {} ({why})", part.name, part.checks));
+}
+
+/// In a copy, because Go writes beside what it builds.
+fn build(part: &Part, from: &Path) -> Result<()> {
+    let dir = shell::cache()?.join("parts").join(part.name);
+    let sources: Vec<PathBuf> = part.sources.iter().map(|name| from.join(name)).collect();
+    let wanted: Vec<&Path> = sources.iter().map(PathBuf::as_path).collect();
+    step(&dir, &wanted, || {
+        for (name, source) in part.sources.iter().zip(&sources) {
+            let text = fs::read(source)?;
+            fs::write(dir.join(name), text)
+                .with_context(|| format!("cannot copy {}", source.display()))?;
+        }
+        let mut go = Command::new("go");
+        go.current_dir(&dir)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod")
+            .args(["build", "-trimpath", "-ldflags", "-s -w", "-o", part.name])
+            .args(part.arguments);
+        run(&mut go)
+    })
+}
