@@ -1,5 +1,6 @@
 //! The gate's process: what it holds, how it starts and ends, and what it is asked over its socket.
 
+pub mod acts;
 pub mod client;
 pub(crate) mod life;
 mod master_key;
@@ -61,4 +62,6 @@ pub struct Gate {
     pub metrics: Metrics,
     /// Live runs, by id.
     pub runs: Mutex<BTreeMap<String, Arc<Run>>>,
+    /// The turns of operators.
+    pub turn: acts::Turn,
 }

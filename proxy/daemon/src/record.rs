@@ -3,6 +3,8 @@
 //! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
 //! fields that they do not know.
 
+mod operator;
+
 use decide::case::{Case, MicroUsd};
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
@@ -12,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
+
+pub use operator::Operator;
 
 /// What was decided about an exchange, before anything of it left.
 ///

@@ -122,8 +122,10 @@ impl Running {
         let books = Books::new(views.books);
         let journal = Journal::new(ledger, clock.clone());
         doubt_what_is_open(&books, &journal, &clock);
+        let keys = Keys::new(&master, views.keys);
+        remember(&keys, &vault)?;
         let gate = Arc::new(Gate {
-            keys: Keys::new(&master, views.keys),
+            keys,
             kills: Arc::new(Kills::new(views.switches)),
             books,
             catalog,
@@ -133,6 +135,7 @@ impl Running {
             bodies: ByteBudget::of(BODIES),
             metrics: Metrics::new().map_err(|error| StartError::Catalog(error.to_string()))?,
             runs: Mutex::default(),
+            turn: super::acts::Turn::default(),
             journal,
             clock,
         });
@@ -186,6 +189,16 @@ fn open_ledger(
     };
     let views = shared.now();
     views.unread.map_or(Ok((ledger, views.clone())), |seq| Err(StartError::Unread(seq)))
+}
+
+/// The real keys in the vault are recognised wherever an agent holds one.
+fn remember(keys: &Keys, vault: &Vault) -> Result<(), StartError> {
+    for name in vault.names() {
+        if let Some(kind) = vault.provider(&name) {
+            keys.remember(&vault.reveal(&name)?, kind.shape);
+        }
+    }
+    Ok(())
 }
 
 /// One worker for each processor that this process may use: more would only wait for each other.
