@@ -118,8 +118,10 @@ fn report(args: &RaiseArgs, raised: &Raised, out: &mut Out) -> Ended {
         }
         out.json(&document)?;
     } else {
-        let from = from.map_or_else(|| "what its contract has".to_owned(), |from| from.to_string());
-        let what = format!(": {account} from {from} to {to} · entry {}", grouped(*entry));
+        // Without a live run nobody says what the contract has, and a raise never lowers that.
+        let far =
+            from.map_or_else(|| format!("to at least {to}"), |from| format!("from {from} to {to}"));
+        let what = format!(": {account} {far} · entry {}", grouped(*entry));
         out.line(&Line::new().paint(Paint::Bold, "raised").text(what))?;
     }
     Ok(Exit::Done)
