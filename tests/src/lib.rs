@@ -1,5 +1,6 @@
 //! The whole system under test: an offline provider that speaks as the real ones do, and the clients that meet it.
 
+pub mod abuse;
 pub mod bench;
 pub mod clients;
 pub mod harness;

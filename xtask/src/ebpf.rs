@@ -42,6 +42,7 @@ const SECTIONS: &[&str] = &[
     "sockops",
     "license",
     ".maps",
+    ".rodata",
 ];
 
 const TARGET: &str = "bpfel-unknown-none";

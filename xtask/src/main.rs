@@ -10,6 +10,7 @@ mod ci;
 mod demo;
 mod ebpf;
 mod prices;
+mod schema;
 mod setup;
 mod shell;
 mod tidy;
@@ -30,6 +31,8 @@ enum Chore {
     Test,
     /// Writes docs/chain.md from the chain in force
     Chain,
+    /// Writes docs/schema and the table of docs/configuration.md from the code
+    Schema,
     /// The conventions no compiler checks
     Tidy,
     /// Installs what the checks and tests need
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Chore::Ci => ci::ci(),
         Chore::Test => ci::test(),
         Chore::Chain => chain::write(),
+        Chore::Schema => schema::write(),
         Chore::Tidy => tidy::tidy(),
         Chore::Setup => setup::setup(),
         Chore::Ebpf => ebpf::build(),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::shell::{self, run, say};
 
 /// A program the tests drive, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("python3", "python3-venv"),
     ("git", "git"),
     ("curl", "curl"),
@@ -22,6 +22,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("h2load", "nghttp2-client"),
     ("unshare", "util-linux"),
+    ("systemd-analyze", "systemd"),
 ];
 
 /// The release of cargo-deny that reads `deny.toml`.

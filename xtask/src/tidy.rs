@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use crate::chain;
 use crate::shell::{self, command, output, say};
+use crate::{chain, schema};
 
 #[cfg(test)]
 mod tests;
@@ -70,6 +70,7 @@ pub(crate) fn tidy() -> Result<()> {
     let tree = output(command(env!("CARGO"))?.args(tree))?;
     breaches.extend(impure(&tree));
     breaches.extend(chain::breaches(&listed)?);
+    breaches.extend(schema::breaches()?);
     let metadata =
         output(command(env!("CARGO"))?.args(["metadata", "--no-deps", "--format-version", "1"]))?;
     breaches.extend(edges(&metadata)?);

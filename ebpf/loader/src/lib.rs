@@ -1,18 +1,24 @@
-//! Loads the kernel programs, attaches them to one run's cgroup, and reads original destinations.
+//! Loads the kernel programs, attaches them to cgroups, and reads where connections wanted to go.
+//!
+//! [`Enforcement`] is one run's, in a network of its own. [`Redirection`] is a service's: loaded once for its ports and
+//! attached to any number of cgroups of the host.
 
 use std::{
-    fmt,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     os::fd::BorrowedFd,
     sync::{LazyLock, Mutex, PoisonError},
 };
 
-use aya::{
-    Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, MapData},
-    programs::{CgroupAttachMode, Program, ProgramError},
-};
-use ebpf_shared::{Endpoint, Words};
+use aya::EbpfLoader;
+
+mod origins;
+mod programs;
+mod redirection;
+pub use origins::Origin;
+pub use redirection::{Links, Ports, Redirection};
+
+use origins::Origins;
+use programs::{ProgramLink, Programs};
 
 #[cfg(test)]
 mod tests;
@@ -39,7 +45,7 @@ pub fn prepare() {
     aya::features();
 }
 
-/// Why a run cannot be enforced by the kernel; every message says what to do.
+/// Why the kernel cannot redirect; every message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum EbpfError {
     /// The process may not load programs.
@@ -63,7 +69,7 @@ pub enum EbpfError {
     },
     /// The descriptor is no cgroup v2 folder, or the kernel refused to attach there.
     #[error(
-        "cannot attach {program} to the run's cgroup: it must be a folder of a cgroup2 mount: {source}"
+        "cannot attach {program} to the cgroup: it must be a folder of a cgroup2 mount: {source}"
     )]
     Attach {
         /// The program.
@@ -71,30 +77,25 @@ pub enum EbpfError {
         /// What the kernel said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The kernel does not tell network namespaces apart.
+    #[error(
+        "this kernel does not name its network namespaces (SO_NETNS_COOKIE: {0}): attaching to cgroups of the host \
+         needs 5.14 or newer; use the explicit proxy instead"
+    )]
+    Network(std::io::Error),
+    /// What was open at a detachment cannot be listed.
+    #[error("the connections under way cannot be read from the kernel: {0}")]
+    Forget(Box<dyn std::error::Error + Send + Sync>),
     /// The built object and this loader do not belong together.
     #[error("the built-in kernel object lacks {0}: rebuild it with `cargo xtask ebpf`")]
     Object(&'static str),
 }
 
-/// An endpoint as a map key and value.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Entry(Endpoint);
-
-// SAFETY: `Endpoint` is `repr(C)`, five `u32` without padding, and every bit pattern is a value.
-unsafe impl Pod for Entry {}
-
 /// The kernel programs of one run. They are detached when this is dropped.
+#[derive(Debug)]
 pub struct Enforcement {
-    /// Holds the programs and their links.
-    _programs: Ebpf,
-    original: HashMap<MapData, Entry, Entry>,
-}
-
-impl fmt::Debug for Enforcement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Enforcement").finish_non_exhaustive()
-    }
+    _links: Vec<ProgramLink>,
+    origins: Origins,
 }
 
 impl Enforcement {
@@ -107,20 +108,12 @@ impl Enforcement {
     pub fn attach(cgroup: BorrowedFd<'_>) -> Result<Self, EbpfError> {
         let mut programs = {
             let mut loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
-            loader.load(OBJECT).map_err(|error| load_error("the programs' maps", error))?
+            Programs::load(&mut loader)?
         };
-        for (name, program) in programs.programs_mut() {
-            load(program).map_err(|error| load_error(name, error))?;
-            attach(program, cgroup).map_err(|error| EbpfError::Attach {
-                program: name.to_owned(),
-                source: Box::new(error),
-            })?;
-        }
-        let original =
-            programs.take_map("ORIGINAL").ok_or(EbpfError::Object("the map ORIGINAL"))?;
-        let original =
-            HashMap::try_from(original).map_err(|error| load_error("ORIGINAL", error))?;
-        Ok(Self { _programs: programs, original })
+        let links = programs.attach(cgroup)?;
+        let origins = programs.origins()?;
+        // A link holds its program, and that its maps.
+        Ok(Self { _links: links, origins })
     }
 
     /// Where the connection that comes from `peer` wanted to go, or nothing: then it must be closed.
@@ -128,75 +121,6 @@ impl Enforcement {
     /// One system call; may be called from any thread.
     #[must_use]
     pub fn original_dst(&self, peer: SocketAddr) -> Option<SocketAddr> {
-        // An error reads as "no destination", which the gate answers by closing.
-        let Entry(wanted) = self.original.get(&Entry(endpoint(peer)), 0).ok()?;
-        address(&wanted)
+        self.origins.of(peer).map(|origin| origin.wanted)
     }
-}
-
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the object holds these three kinds, and a new one is refused"
-)]
-fn load(program: &mut Program) -> Result<(), ProgramError> {
-    match program {
-        Program::CgroupSock(program) => program.load(),
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::SockOps(program) => program.load(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
-}
-
-/// `Single` sets no flag: links are always multiple, and the kernel refuses the flags of the older interface.
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the object holds these three kinds, and a new one is refused"
-)]
-fn attach(program: &mut Program, cgroup: BorrowedFd<'_>) -> Result<(), ProgramError> {
-    const MODE: CgroupAttachMode = CgroupAttachMode::Single;
-    match program {
-        Program::CgroupSock(program) => program.attach(cgroup, MODE).map(drop),
-        Program::CgroupSockAddr(program) => program.attach(cgroup, MODE).map(drop),
-        Program::SockOps(program) => program.attach(cgroup, MODE).map(drop),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
-}
-
-/// The kernel's "not permitted"; what its verifier refuses is EACCES (errno.h).
-const EPERM: i32 = 1;
-
-/// Sorts a failure to load into "not permitted" and "not known".
-fn load_error(program: &str, error: impl std::error::Error + Send + Sync + 'static) -> EbpfError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(at) = cause {
-        if let Some(io) = at.downcast_ref::<std::io::Error>()
-            && io.raw_os_error() == Some(EPERM)
-        {
-            return EbpfError::Privilege { program: program.to_owned() };
-        }
-        cause = at.source();
-    }
-    EbpfError::Kernel { program: program.to_owned(), source: Box::new(error) }
-}
-
-fn endpoint(at: SocketAddr) -> Endpoint {
-    let octets = match at.ip() {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-        IpAddr::V6(ip) => ip.octets(),
-    };
-    let (words, _) = octets.as_chunks::<4>();
-    let mut address: Words = [0; 4];
-    for (word, chunk) in address.iter_mut().zip(words) {
-        *word = u32::from_ne_bytes(*chunk);
-    }
-    Endpoint { address, port: u32::from(at.port()) }
-}
-
-fn address(at: &Endpoint) -> Option<SocketAddr> {
-    let mut octets = [0; 16];
-    let (chunks, _) = octets.as_chunks_mut::<4>();
-    for (chunk, word) in chunks.iter_mut().zip(at.address) {
-        *chunk = word.to_ne_bytes();
-    }
-    Some(SocketAddr::new(Ipv6Addr::from(octets).to_canonical(), u16::try_from(at.port).ok()?))
 }

@@ -1,6 +1,7 @@
 use std::{fs::File, os::fd::AsFd};
 
 use super::*;
+use crate::origins::{address, endpoint};
 
 #[test]
 fn an_endpoint_survives_the_way_to_the_kernel_and_back() {

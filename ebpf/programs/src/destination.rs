@@ -1,6 +1,6 @@
 //! Decides from an address, a port and a protocol what becomes of a connect or a datagram.
 
-use tollgate_ebpf_shared::{DNS_PORT, Endpoint, INTAKE_PORT, Words, mapped};
+use tollgate_ebpf_shared::{DNS_PORT, Endpoint, Words, mapped};
 
 pub const STREAM: u32 = 1;
 pub const DGRAM: u32 = 2;
@@ -11,6 +11,13 @@ pub const UDP: u32 = 17;
 const LOCALHOST: u32 = u32::from_ne_bytes([127, 0, 0, 1]);
 /// `::1` as it lies in memory.
 const LOCALHOST6: Words = [0, 0, 0, u32::from_ne_bytes([0, 0, 0, 1])];
+
+/// The ports at which the gate listens, on both loopback addresses.
+#[derive(Clone, Copy)]
+pub struct Gate {
+    pub intake: u16,
+    pub responder: u16,
+}
 
 /// What becomes of a connect or a datagram.
 #[derive(Clone, Copy)]
@@ -55,39 +62,45 @@ impl Whereto {
 
     /// One of the gate's two addresses that a redirected socket really talks to.
     #[inline(always)]
-    pub fn is_ours(&self) -> bool {
+    pub fn is_at(&self, gate: Gate) -> bool {
         let here =
             if self.is_mapped() { self.address[3] == LOCALHOST } else { self.is_localhost6() };
-        here && (self.port == INTAKE_PORT || self.port == DNS_PORT)
+        here && (self.port == gate.intake || self.port == gate.responder)
     }
 
     /// TCP and connected UDP.
     #[inline(always)]
-    pub fn connect(&self) -> Fate {
+    pub fn connect(&self, gate: Gate) -> Fate {
         match self.protocol {
-            TCP if self.port == DNS_PORT => self.to_gate(DNS_PORT),
-            TCP if !self.is_loopback() => self.to_gate(INTAKE_PORT),
+            TCP if self.port == DNS_PORT => self.to_gate(gate.responder),
+            TCP if !self.is_loopback() => self.to_gate(gate.intake),
             // Nobody connects to the intake by its own name: it has no destination to be judged by.
-            TCP if self.port == INTAKE_PORT => Fate::Refuse,
+            TCP if self.port == gate.intake => Fate::Refuse,
             TCP => Fate::Allow,
-            UDP => self.datagram(),
+            UDP => self.datagram(gate),
             _ => Fate::Refuse,
         }
     }
 
     /// A datagram: questions for names go to the responder, the rest stays inside.
     #[inline(always)]
-    pub fn datagram(&self) -> Fate {
-        if self.port == DNS_PORT && self.is_ours() {
+    pub fn datagram(&self, gate: Gate) -> Fate {
+        if self.port == gate.responder && self.is_at(gate) {
             // A connected IPv6 socket with a mapped destination asks again at each datagram.
             Fate::Stay
         } else if self.port == DNS_PORT {
-            self.to_gate(DNS_PORT)
+            self.to_gate(gate.responder)
         } else if self.is_loopback() {
             Fate::Allow
         } else {
             Fate::Refuse
         }
+    }
+
+    /// Where the gate is not: the loopback is the process's own, and may be another gate's; there is no way out.
+    #[inline(always)]
+    pub fn elsewhere(&self) -> Fate {
+        if self.is_loopback() { Fate::Allow } else { Fate::Refuse }
     }
 
     #[inline(always)]

@@ -1,33 +1,50 @@
-//! Sends what a run's sockets say to the gate, refuses what the gate cannot read, and publishes where they wanted to go.
+//! Sends what the sockets of a cgroup say to the gate, refuses what the gate cannot read, and publishes where they
+//! wanted to go.
 #![no_std]
 #![no_main]
 
 mod destination;
 
 use aya_ebpf::{
+    Global,
     btf_maps::{HashMap, SkStorage},
-    helpers::generated::bpf_sk_storage_get,
+    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_sk_storage_get},
     macros::{btf_map, cgroup_sock, cgroup_sock_addr, sock_ops},
     programs::{SockAddrContext, SockContext, SockOpsContext},
 };
 use tollgate_ebpf_shared::{
-    CONNECTIONS, Endpoint, Redirected, WIRE_NONE, WIRE_V4, WIRE_V6, Words, mapped,
+    CONNECTIONS, DNS_PORT, Endpoint, INTAKE_PORT, Origin, Redirected, WIRE_NONE, WIRE_V4, WIRE_V6,
+    Words, mapped,
 };
 
-use crate::destination::{DGRAM, Fate, STREAM, TCP, UDP, Whereto};
+use crate::destination::{DGRAM, Fate, Gate, STREAM, TCP, UDP, Whereto};
 
 /// Refuses the system call with EPERM.
 const REFUSE: i32 = 0;
 /// Lets the system call go on, with the address as it now is.
 const ALLOW: i32 = 1;
 
+/// The port of the intake. The three constants are read-only once loaded, so that the verifier knows their values and
+/// what they rule out is not run.
+#[unsafe(no_mangle)]
+static INTAKE: Global<u32> = Global::new(INTAKE_PORT as u32);
+
+/// The port of the responder.
+#[unsafe(no_mangle)]
+static RESPONDER: Global<u32> = Global::new(DNS_PORT as u32);
+
+/// The network namespace of the gate, or 0 for the only one: of an attached cgroup there may be processes in others,
+/// whose loopback is not the gate's.
+#[unsafe(no_mangle)]
+static NETWORK: Global<u64> = Global::new(0);
+
 /// Where each socket wanted to go; lives and dies with the socket.
 #[btf_map]
 static WANTED: SkStorage<Redirected> = SkStorage::new();
 
-/// What the gate reads: the source of a connection it accepted, and where that connection wanted to go.
+/// What the gate reads: the source of a connection it accepted, where that wanted to go and who asked.
 #[btf_map]
-static ORIGINAL: HashMap<Endpoint, Endpoint, CONNECTIONS> = HashMap::new();
+static ORIGINAL: HashMap<Endpoint, Origin, CONNECTIONS> = HashMap::new();
 
 /// Only TCP and UDP exist: UDP-Lite, ping, raw, SCTP and MPTCP pass hooks that the address programs never see.
 #[cgroup_sock(sock_create)]
@@ -43,7 +60,7 @@ pub fn sock_create(cx: SockContext) -> i32 {
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(cx: SockAddrContext) -> i32 {
     let to = v4(&cx);
-    let fate = to.connect();
+    let fate = connect(&cx, &to);
     remember(&cx, &to, &fate);
     enact4(&cx, &fate)
 }
@@ -51,7 +68,7 @@ pub fn connect4(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(cx: SockAddrContext) -> i32 {
     let to = v6(&cx);
-    let fate = to.connect();
+    let fate = connect(&cx, &to);
     remember(&cx, &to, &fate);
     enact6(&cx, &fate)
 }
@@ -59,7 +76,7 @@ pub fn connect6(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(cx: SockAddrContext) -> i32 {
     let to = v4(&cx);
-    let fate = to.datagram();
+    let fate = datagram(&cx, &to);
     remember(&cx, &to, &fate);
     enact4(&cx, &fate)
 }
@@ -67,7 +84,7 @@ pub fn sendmsg4(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(cx: SockAddrContext) -> i32 {
     let to = v6(&cx);
-    let fate = to.datagram();
+    let fate = datagram(&cx, &to);
     remember(&cx, &to, &fate);
     enact6(&cx, &fate)
 }
@@ -132,7 +149,7 @@ pub fn established(cx: SockOpsContext) -> u32 {
         return 1;
     }
     // A full map leaves no entry, and the gate closes a connection without one.
-    if ORIGINAL.insert(&source, &kept.wanted, 0).is_ok() {
+    if ORIGINAL.insert(&source, &kept.origin, 0).is_ok() {
         let _ = cx.set_cb_flags(STATE_FLAG);
     }
     1
@@ -156,6 +173,37 @@ fn local(cx: &SockOpsContext) -> (Words, Words) {
     }
 }
 
+#[inline(always)]
+fn gate() -> Gate {
+    Gate { intake: INTAKE.load() as u16, responder: RESPONDER.load() as u16 }
+}
+
+/// Whether the process is in another network namespace than the gate, so that the gate's ports are anybody's there.
+#[inline(always)]
+fn is_elsewhere(cx: &SockAddrContext) -> bool {
+    let network = NETWORK.load();
+    // SAFETY: the kernel passes a valid context.
+    network != 0 && unsafe { bpf_get_netns_cookie(cx.sock_addr.cast()) } != network
+}
+
+#[inline(always)]
+fn connect(cx: &SockAddrContext, to: &Whereto) -> Fate {
+    if is_elsewhere(cx) { to.elsewhere() } else { to.connect(gate()) }
+}
+
+#[inline(always)]
+fn datagram(cx: &SockAddrContext, to: &Whereto) -> Fate {
+    if is_elsewhere(cx) { to.elsewhere() } else { to.datagram(gate()) }
+}
+
+/// The cgroup of the process that calls, in two words: a socket handed over speaks for who uses it.
+#[inline(always)]
+fn caller() -> [u32; 2] {
+    // SAFETY: the helper has no arguments.
+    let id = unsafe { bpf_get_current_cgroup_id() };
+    [id as u32, (id >> 32) as u32]
+}
+
 /// Keeps where the socket wanted to go, or that it goes there by itself.
 #[inline(always)]
 fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
@@ -171,7 +219,8 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
             return;
         }
     };
-    let mut value = Redirected { wanted: to.endpoint(), wire };
+    let origin = Origin { wanted: to.endpoint(), cgroup: caller() };
+    let mut value = Redirected { origin, wire };
     // SAFETY: as above; a socket whose storage cannot be made publishes nothing and is closed by the gate.
     if let Some(kept) = unsafe { WANTED.get_or_insert_ptr_mut(cx, Some(&mut value)).as_mut() } {
         *kept = value;
@@ -272,8 +321,8 @@ fn port_field(port: u32) -> u32 {
 fn disguise4(cx: &SockAddrContext) -> i32 {
     // SAFETY: the pointer is null or valid for the duration of the call.
     if let Some(kept) = unsafe { WANTED.get_ptr_mut(cx).as_ref() } {
-        if kept.wire == WIRE_V4 && v4(cx).is_ours() {
-            write4(cx, &kept.wanted);
+        if kept.wire == WIRE_V4 && v4(cx).is_at(gate()) {
+            write4(cx, &kept.origin.wanted);
         }
     }
     ALLOW
@@ -283,8 +332,8 @@ fn disguise4(cx: &SockAddrContext) -> i32 {
 fn disguise6(cx: &SockAddrContext) -> i32 {
     // SAFETY: the pointer is null or valid for the duration of the call.
     if let Some(kept) = unsafe { WANTED.get_ptr_mut(cx).as_ref() } {
-        if kept.wire != WIRE_NONE && v6(cx).is_ours() {
-            write6(cx, &kept.wanted);
+        if kept.wire != WIRE_NONE && v6(cx).is_at(gate()) {
+            write6(cx, &kept.origin.wanted);
         }
     }
     ALLOW

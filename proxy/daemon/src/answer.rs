@@ -139,7 +139,7 @@ impl Following {
             }
             Next::Cut(refusal) => self.refuse(refusal, reply),
             Next::Broken | Next::Bytes(_) => {
-                let refusal = upstream::broken(&self.exchange.connection.host);
+                let refusal = upstream::broken(&self.exchange.route.host);
                 self.refuse(refusal, reply);
             }
             Next::Gone => {
@@ -194,7 +194,7 @@ impl Following {
                 self.ended.outcome.cut = Some(refusal);
             }
             Next::Broken | Next::Bytes(_) => {
-                let refusal = upstream::broken(&self.exchange.connection.host);
+                let refusal = upstream::broken(&self.exchange.route.host);
                 releaser.cut(self.last_words(&refusal));
                 self.ended.outcome.broken = true;
             }

@@ -11,12 +11,15 @@ mod exec;
 pub(crate) mod exec_args;
 mod failure;
 mod gate;
+mod init;
 mod inspect;
 mod key;
 mod kill;
 mod metrics;
 pub(crate) mod out;
 pub(crate) mod policy;
+mod schema;
+mod serve;
 mod spend;
 mod tail;
 mod trust;
@@ -55,10 +58,16 @@ struct Cli {
 enum Command {
     /// Runs a command behind the gate
     Exec(Box<exec_args::ExecArgs>),
+    /// Writes a first configuration and a first contract
+    Init(init::InitArgs),
+    /// Runs one gate for many agents
+    Serve(serve::ServeArgs),
     /// Says whether this machine can run a gate, and what to do where it cannot
     Check(check::CheckArgs),
     /// Shows and checks contracts
     Policy(policy::PolicyArgs),
+    /// Prints the JSON schema of a file
+    Schema(schema::SchemaArgs),
     /// Stops an agent, a team, a key or everyone, at once
     Kill(kill::KillArgs),
     /// Lifts a kill switch
@@ -121,8 +130,11 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
     let mut out = Out::stdout();
     let out = &mut out;
     match command {
+        Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args, out),
+        Command::Init(args) => init::run(args, out),
         Command::Policy(args) => policy::run(args, out),
+        Command::Schema(args) => schema::run(args, out),
         Command::Kill(args) => kill::kill(args, out),
         Command::Unkill(args) => kill::unkill(args, out),
         Command::Budget(args) => budget::run(args, out),

@@ -29,7 +29,11 @@ use crate::keys::KeyUsed;
 use crate::kills::{Entry, Guard};
 use crate::money::books::Booked;
 use crate::record;
+use crate::route::Route;
 use crate::run::Run;
+use crate::subject::Subject;
+use crate::terms::Terms;
+use crate::upstream::resolve::Resolved;
 
 /// Where the connection waits for the head of its answer.
 pub(crate) type Reply = oneshot::Sender<Response<AnswerBody>>;
@@ -46,18 +50,24 @@ pub struct Unanswered;
 /// [`Unanswered`] when the exchange was reset.
 pub async fn serve(
     connection: Arc<Connection>,
+    route: Arc<Route>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
-    let run = &connection.run;
-    let Ok(room) = Arc::clone(&run.exchanges).try_acquire_owned() else {
-        tracing::warn!(run = run.id, "a run has too many exchanges open; one more is not taken");
-        return Err(Unanswered);
+    let (head, body) = request.into_parts();
+    let subject = connection.subject_of(&head, &route);
+    let run = &subject.run;
+    if !connection.has_place(run) {
+        return settle::refuse_busy(&connection, &subject, &route, "too many connections").await;
+    }
+    let exchanges = Arc::clone(&run.room.load().exchanges);
+    let Ok(room) = exchanges.try_acquire_owned() else {
+        return settle::refuse_busy(&connection, &subject, &route, "too many requests at once")
+            .await;
     };
     let (reply, answer) = oneshot::channel();
     let tasks = run.tasks.clone();
     tasks.spawn(async move {
-        let (head, body) = request.into_parts();
-        match Exchange::open(connection, &head, room) {
+        match Exchange::open(connection, subject, route, &head, room) {
             // Each step is freed before the next, so that a quiet stream holds no more than it needs.
             Ok(exchange) => {
                 let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
@@ -77,7 +87,12 @@ pub async fn serve(
 pub(crate) struct Exchange {
     pub(crate) gate: Arc<Gate>,
     pub(crate) run: Arc<Run>,
+    pub(crate) subject: Subject,
     pub(crate) connection: Arc<Connection>,
+    pub(crate) route: Arc<Route>,
+    /// The addresses that the route's name stands for, once it was judged and looked up: this request
+    /// goes to one of these, whatever another finds out meanwhile.
+    pub(crate) resolved: Option<Resolved>,
     pub(crate) trace: String,
     pub(crate) dialect: &'static dyn Dialect,
     pub(crate) endpoint: Endpoint,
@@ -115,18 +130,20 @@ impl Drop for Exchange {
 impl Exchange {
     fn open(
         connection: Arc<Connection>,
+        subject: Subject,
+        route: Arc<Route>,
         head: &Parts,
         room: OwnedSemaphorePermit,
     ) -> std::io::Result<Self> {
         let gate = Arc::clone(&connection.gate);
-        let run = Arc::clone(&connection.run);
+        let run = Arc::clone(&subject.run);
         let received = gate.clock.now();
         let id = clock::ulid(received)?;
-        let dialect = wire::dialect(connection.provider);
+        let dialect = wire::dialect(route.provider);
         let entry = Entry {
             exchange: id.clone(),
             agent: run.agent.clone(),
-            team: run.policy.team.clone(),
+            team: subject.terms.policy.team.clone(),
             key: None,
             reset: connection.reset.clone(),
         };
@@ -144,14 +161,17 @@ impl Exchange {
             live,
             gate,
             run,
+            subject,
             connection,
+            route,
+            resolved: None,
         })
     }
 
     /// Observes and judges. What is refused ends here.
     async fn judge(mut self, head: Parts, mut body: Incoming, mut reply: Reply) -> Option<Judged> {
-        let run = Arc::clone(&self.run);
-        let mut judging = CHAIN.open(&run.policy, run.mode);
+        let terms = Arc::clone(&self.subject.terms);
+        let mut judging = CHAIN.open(&terms.policy, terms.mode);
         self.gather_ingress(&head);
         if !judging.band(Band::Ingress, &self.case) {
             Box::pin(self.refuse(judging.decide(), Some(body), reply)).await;
@@ -204,8 +224,8 @@ impl Exchange {
             Stop::Gone => return,
         };
         self.case.kills = decide::Known::Fact([scope].into());
-        let run = Arc::clone(&self.run);
-        let decision = CHAIN.judge(&self.case, &run.policy, run.mode);
+        let terms = Arc::clone(&self.subject.terms);
+        let decision = CHAIN.judge(&self.case, &terms.policy, terms.mode);
         self.refuse(decision, body, reply).await;
     }
 
@@ -270,9 +290,9 @@ impl Exchange {
             self.run.note_observed(observed);
             self.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
         }
-        let cx =
-            RequestContext { case: &self.case, policy: &self.run.policy, trail: &decision.trail };
-        StreamJudge::open(&CHAIN, &cx, self.run.mode)
+        let Terms { policy, mode, .. } = self.subject.terms.as_ref();
+        let cx = RequestContext { case: &self.case, policy, trail: &decision.trail };
+        StreamJudge::open(&CHAIN, &cx, *mode)
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use launch::LaunchError;
 use launch::state::StateDir;
 use rustix::fs::{CWD, Mode, OFlags};
+use zeroize::Zeroizing;
 
 /// Root's state folder.
 const ROOT_STATE: &str = "/var/lib/tollgate";
@@ -18,6 +19,7 @@ pub struct StateFolder {
     fd: Arc<OwnedFd>,
     shown: PathBuf,
     identity: (u64, u64),
+    key: Option<Arc<Zeroizing<[u8; 32]>>>,
 }
 
 /// Whether a folder that is not there is made.
@@ -88,7 +90,12 @@ impl StateFolder {
     pub fn of(dir: &StateDir) -> Result<Self, FolderError> {
         let io = |source| FolderError::Io { at: dir.name().to_owned(), source };
         let fd = dir.as_fd().try_clone_to_owned().map_err(io)?;
-        Ok(Self { fd: Arc::new(fd), shown: dir.name().to_owned(), identity: dir.inode() })
+        Ok(Self {
+            fd: Arc::new(fd),
+            shown: dir.name().to_owned(),
+            identity: dir.inode(),
+            key: None,
+        })
     }
 
     /// Opens again the folder that this process was started with as descriptor `number`.
@@ -102,7 +109,19 @@ impl StateFolder {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, &link, flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&fd)?;
-        Ok(Self { fd: Arc::new(fd), shown, identity: (stat.st_dev, stat.st_ino) })
+        Ok(Self { fd: Arc::new(fd), shown, identity: (stat.st_dev, stat.st_ino), key: None })
+    }
+
+    /// The same folder, whose key does not lie in it but is this one.
+    #[must_use]
+    pub fn under(self, key: Zeroizing<[u8; 32]>) -> Self {
+        Self { key: Some(Arc::new(key)), ..self }
+    }
+
+    /// The key that is kept elsewhere; `None` where it is the folder's own.
+    #[must_use]
+    pub fn key(&self) -> Option<&Zeroizing<[u8; 32]>> {
+        self.key.as_deref()
     }
 
     /// The folder.

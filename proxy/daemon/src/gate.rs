@@ -4,16 +4,19 @@ pub mod acts;
 pub mod client;
 pub(crate) mod life;
 mod master_key;
+pub(crate) mod open;
 mod proof;
 pub mod protocol;
 mod registry;
-mod serve;
+pub(crate) mod serve;
 pub mod socket;
 pub mod start;
 mod views;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::exchange::body::ByteBudget;
@@ -25,15 +28,18 @@ use crate::metrics::Metrics;
 use crate::money::{Books, Catalog};
 use crate::rates::Rates;
 use crate::run::Run;
+use crate::service;
+use crate::telemetry::Spans;
 use crate::vault::Vault;
 
-pub use life::{StartError, run};
+pub use life::run;
+pub use open::StartError;
 pub use views::Views;
 
 /// Bytes of request bodies that the gate holds at once, all runs together.
 const BODIES: u64 = 512 << 20;
 /// And of one run, so that it leaves room for the others.
-const RUN_BODIES: u64 = BODIES / 2;
+pub(crate) const RUN_BODIES: u64 = BODIES / 2;
 
 /// What every exchange of this process shares.
 #[derive(Debug)]
@@ -64,4 +70,18 @@ pub struct Gate {
     pub runs: Mutex<BTreeMap<String, Arc<Run>>>,
     /// The turns of operators.
     pub turn: acts::Turn,
+    /// Set when the gate is about to end: connections take no more requests.
+    pub stopping: CancellationToken,
+    /// Where exchanges get their spans, in a `tollgate serve`.
+    pub(crate) spans: OnceLock<Spans>,
+    /// The service that this gate is part of, in a `tollgate serve`.
+    pub(crate) service: OnceLock<Arc<service::Handle>>,
+}
+
+impl Gate {
+    /// Enters a run among the live ones.
+    pub(crate) fn enter(&self, run: Arc<Run>) {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.insert(run.id.clone(), run);
+    }
 }

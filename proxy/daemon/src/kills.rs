@@ -178,6 +178,21 @@ impl Kills {
         Killing { covered }
     }
 
+    /// Stops every exchange because the gate ends: no switch is set, and nothing is entered.
+    pub(crate) fn drain(&self) -> Killing {
+        let live = lock(&self.live);
+        let mut covered = Vec::new();
+        for one in live.values() {
+            tell(&one.killed, KillScope::Drain);
+            covered.push(Covered {
+                exchange: one.exchange.clone(),
+                ended: one.ended.clone(),
+                reset: one.reset.clone(),
+            });
+        }
+        Killing { covered }
+    }
+
     /// How many live exchanges a switch would stop.
     #[must_use]
     pub fn would_stop(&self, target: &Target) -> usize {

@@ -2,4 +2,7 @@
 
 pub mod dns;
 pub mod hello;
+pub mod http;
 pub mod mint;
+pub mod routed;
+pub mod strict;

@@ -1,13 +1,35 @@
-//! What the gate counts, by names that stay the same. Labels come from closed sets only.
+//! What the gate counts, by names that stay the same. Labels come from closed sets, or from a bounded one.
 
+mod finished;
+pub mod genai;
+mod labels;
+mod register;
+
+use std::sync::Arc;
+
+use decide::case::Timestamp;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
+
+pub use finished::Finished;
+pub use genai::GenAi;
+pub use labels::{Bounded, Ended, Intake, KeyFault, NAMES, OTHER, Step, UpstreamFault};
+use register::Register;
 
 /// Every metric of the gate.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// Agents that have a label of their own.
+    pub agents: Arc<Bounded>,
+    /// Models that have a label of their own.
+    pub models: Arc<Bounded>,
+    /// Requests and what they used.
+    pub traffic: Traffic,
     /// Decisions, by `outcome` (forward, refuse) and the `rule` that refused, else empty.
     pub decisions: IntCounterVec,
     /// Answers cut, by `rule`.
@@ -22,12 +44,70 @@ pub struct Metrics {
     pub in_doubt: IntCounter,
     /// Exchanges under way.
     pub live: IntGauge,
+    /// Answers that are being streamed.
+    pub streams: IntGauge,
+    /// Exchanges that wait for money that others have set aside.
+    pub waiting: IntGauge,
+    /// Bytes of bodies and held-back answers in memory.
+    pub held: IntGauge,
+    /// Connections taken, by `intake`.
+    pub connections: IntCounterVec,
+    /// Connections open, by `intake`.
+    pub open: IntGaugeVec,
     /// Connections closed because they had no original destination.
     pub strays: IntCounter,
     /// Seconds from a decision to its fsync.
     pub commit: Histogram,
+    /// Entries that wait for the ledger's writer.
+    pub queue: IntGauge,
     /// Seconds from the request's head to the first byte of its answer.
     pub first_byte: Histogram,
+    /// Exchanges that an upstream failed, by `kind`; see [`Metrics::upstream_failed`].
+    pub upstream_errors: IntCounterVec,
+    /// Virtual keys that were not accepted, by `reason`; see [`Metrics::key_refused`].
+    pub key_refusals: IntCounterVec,
+    /// The state of the process.
+    pub standing: Standing,
+    /// What the exporters of traces and metrics do.
+    pub telemetry: Exports,
+}
+
+/// Requests that are over, by what people ask about.
+#[derive(Debug, Clone)]
+pub struct Traffic {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    added: HistogramVec,
+    of_agent: IntCounterVec,
+    spent_by: IntCounterVec,
+    model_tokens: IntCounterVec,
+    genai: GenAi,
+}
+
+/// What holds now.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// 1 while every condition of readiness holds.
+    pub ready: IntGauge,
+    /// 1 from the moment that the gate was told to end.
+    pub draining: IntGauge,
+    /// Readings of the policy's files, by `result`.
+    pub reloads: IntCounterVec,
+    /// When the policy in force was read, seconds of the Unix epoch.
+    pub policy_read: IntGauge,
+    /// 1 while the policy in force is what its files say; 0 while they cannot be read.
+    pub policy_current: IntGauge,
+    /// Workloads attached, by the `mode` of their enforcement.
+    pub attached: IntGaugeVec,
+}
+
+/// What became of spans and batches, by `sink`.
+#[derive(Debug, Clone)]
+pub struct Exports {
+    /// Spans, by `result`: sent, dropped.
+    pub spans: IntCounterVec,
+    /// Attempts to send a batch, by `signal` and `result`: ok, failed.
+    pub batches: IntCounterVec,
 }
 
 impl Metrics {
@@ -37,67 +117,141 @@ impl Metrics {
     ///
     /// Two metrics have one name: a fault of this file.
     pub fn new() -> Result<Self, prometheus::Error> {
-        let counted = |name: &str, help: &str, labels: &[&str]| {
-            IntCounterVec::new(Opts::new(name, help), labels)
-        };
+        let registry = Registry::new();
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        let to = Register(registry.clone());
+        to.gauges("tollgate_build_info", "The version that runs; always 1.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
         let metrics = Self {
-            registry: Registry::new(),
-            decisions: counted("tollgate_decisions_total", "Decisions.", &["outcome", "rule"])?,
-            cuts: counted("tollgate_cuts_total", "Answers cut.", &["rule"])?,
-            observed: counted(
-                "tollgate_observed_total",
-                "Requests that enforce would have refused.",
-                &["rule"],
+            registry,
+            agents: Arc::default(),
+            models: Arc::default(),
+            traffic: Traffic::new(&to)?,
+            decisions: to.counters(
+                "tollgate_decisions_total",
+                "Decisions.",
+                &["outcome", "rule"],
             )?,
-            tokens: counted("tollgate_tokens_total", "Tokens by the provider's count.", &["kind"])?,
-            spent: IntCounter::new(
+            cuts: to.counters("tollgate_cuts_total", "Answers cut.", &["rule"])?,
+            observed: to.counters("tollgate_observed_total", OBSERVED, &["rule"])?,
+            tokens: to.counters(
+                "tollgate_tokens_total",
+                "Tokens by the provider's count.",
+                &["kind"],
+            )?,
+            spent: to.counter(
                 "tollgate_spent_microdollars_total",
                 "Settled by the provider's numbers.",
             )?,
-            in_doubt: IntCounter::new(
-                "tollgate_in_doubt_microdollars_total",
-                "Reserved for exchanges whose usage never arrived.",
+            in_doubt: to.counter("tollgate_in_doubt_microdollars_total", IN_DOUBT)?,
+            live: to.gauge("tollgate_exchanges_live", "Exchanges under way.")?,
+            streams: to.gauge("tollgate_streams_open", "Answers that are being streamed.")?,
+            waiting: to.gauge("tollgate_exchanges_waiting", "Exchanges that wait for money.")?,
+            held: to.gauge("tollgate_held_bytes", "Bodies and held-back answers in memory.")?,
+            connections: to.counters(
+                "tollgate_connections_total",
+                "Connections taken.",
+                &["intake"],
             )?,
-            live: IntGauge::new("tollgate_exchanges_live", "Exchanges under way.")?,
-            strays: IntCounter::new(
-                "tollgate_stray_connections_total",
-                "Connections closed because they had no original destination.",
+            open: to.gauges("tollgate_connections_open", "Connections open.", &["intake"])?,
+            strays: to.counter("tollgate_stray_connections_total", STRAYS)?,
+            commit: to.seconds(
+                "tollgate_commit_seconds",
+                "From a decision to its fsync.",
+                0.000_05,
+                16,
             )?,
-            commit: seconds("tollgate_commit_seconds", "From a decision to its fsync.", 0.000_05)?,
-            first_byte: seconds(
-                "tollgate_first_byte_seconds",
-                "From the request's head to the first byte of its answer.",
-                0.000_5,
+            queue: to.gauge(
+                "tollgate_ledger_queue_entries",
+                "Entries that wait for the ledger's writer.",
             )?,
+            first_byte: to.seconds("tollgate_first_byte_seconds", FIRST_BYTE, 0.000_5, 16)?,
+            upstream_errors: to.counters("tollgate_upstream_errors_total", UPSTREAM, &["kind"])?,
+            key_refusals: to.counters("tollgate_key_refusals_total", KEYS, &["reason"])?,
+            standing: Standing::new(&to)?,
+            telemetry: Exports::new(&to)?,
         };
-        metrics.register()?;
+        metrics.begin();
         Ok(metrics)
     }
 
-    fn register(&self) -> Result<(), prometheus::Error> {
-        let Self {
-            registry,
-            decisions,
-            cuts,
-            observed,
-            tokens,
-            spent,
-            in_doubt,
-            live,
-            strays,
-            commit,
-            first_byte,
-        } = self;
-        registry.register(Box::new(decisions.clone()))?;
-        registry.register(Box::new(cuts.clone()))?;
-        registry.register(Box::new(observed.clone()))?;
-        registry.register(Box::new(tokens.clone()))?;
-        registry.register(Box::new(spent.clone()))?;
-        registry.register(Box::new(in_doubt.clone()))?;
-        registry.register(Box::new(live.clone()))?;
-        registry.register(Box::new(strays.clone()))?;
-        registry.register(Box::new(commit.clone()))?;
-        registry.register(Box::new(first_byte.clone()))
+    /// Shows the series of closed sets from the start, so that the first event is an increase from 0.
+    fn begin(&self) {
+        for intake in Intake::ALL {
+            self.connections.with_label_values(&[intake.name()]);
+            self.open.with_label_values(&[intake.name()]);
+        }
+        for fault in UpstreamFault::ALL {
+            self.upstream_errors.with_label_values(&[fault.name()]);
+        }
+        for fault in KeyFault::ALL {
+            self.key_refusals.with_label_values(&[fault.name()]);
+        }
+        for step in Step::ALL {
+            self.traffic.added.with_label_values(&[step.name()]);
+        }
+        for result in [OK, FAILED] {
+            self.standing.reloads.with_label_values(&[result]);
+        }
+        self.decisions.with_label_values(&["forward", ""]);
+    }
+
+    /// Counts a request that is over: outcome, duration, agent, model. Money and tokens in total are counted where they
+    /// are settled.
+    pub fn finished(&self, finished: &Finished<'_>) {
+        let traffic = &self.traffic;
+        let (outcome, dialect) = (finished.ended.name(), finished.dialect);
+        let agent = self.agents.label(finished.agent);
+        traffic.requests.with_label_values(&[outcome, finished.intake.name(), dialect]).inc();
+        traffic.duration.with_label_values(&[dialect]).observe(seconds_of(finished.took_us));
+        traffic.of_agent.with_label_values(&[agent, outcome]).inc();
+        if finished.spent.0 > 0 {
+            traffic.spent_by.with_label_values(&[agent]).inc_by(finished.spent.0);
+        }
+        if let (Some(model), Some(usage)) = (finished.model, finished.usage) {
+            let model = self.models.label(model);
+            let kinds = [
+                ("input", usage.input),
+                ("cache_read", usage.cache_read),
+                ("cache_write", usage.cache_write_5m.saturating_add(usage.cache_write_1h)),
+                ("output", usage.output),
+            ];
+            for (kind, count) in kinds.into_iter().filter(|(_, count)| *count > 0) {
+                traffic.model_tokens.with_label_values(&[dialect, model, kind]).inc_by(count);
+            }
+        }
+        traffic.genai.count(finished, &self.models);
+    }
+
+    /// Counts the time that one step of the gate's own work took.
+    pub fn added(&self, step: Step, took: std::time::Duration) {
+        self.traffic.added.with_label_values(&[step.name()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts an exchange that its upstream failed.
+    pub fn upstream_failed(&self, fault: UpstreamFault) {
+        self.upstream_errors.with_label_values(&[fault.name()]).inc();
+    }
+
+    /// Counts a virtual key that was not accepted.
+    pub fn key_refused(&self, fault: KeyFault) {
+        self.key_refusals.with_label_values(&[fault.name()]).inc();
+    }
+
+    /// A connection came in by `intake`. It is open until the guard is dropped.
+    #[must_use]
+    pub fn connected(&self, intake: Intake) -> OpenConnection {
+        self.connections.with_label_values(&[intake.name()]).inc();
+        let open = self.open.with_label_values(&[intake.name()]);
+        open.inc();
+        OpenConnection(open)
+    }
+
+    /// All families with their values.
+    #[must_use]
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     /// The text form that Prometheus reads.
@@ -106,28 +260,133 @@ impl Metrics {
     ///
     /// A metric cannot be encoded: a fault of this file.
     pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        TextEncoder::new().encode_to_string(&self.gather())
     }
 }
 
-/// A histogram of twelve buckets, each twice as wide, from `first` seconds.
-fn seconds(name: &str, help: &str, first: f64) -> Result<Histogram, prometheus::Error> {
-    let buckets = prometheus::exponential_buckets(first, 2.0, 12)?;
-    Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))
+/// A connection that is counted as open.
+#[derive(Debug)]
+pub struct OpenConnection(IntGauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The label of what went well.
+pub(crate) const OK: &str = "ok";
+/// And of what did not.
+pub(crate) const FAILED: &str = "failed";
+
+const OBSERVED: &str = "Requests that enforce would have refused.";
+const IN_DOUBT: &str = "Reserved for exchanges whose usage never arrived.";
+const STRAYS: &str = "Connections closed because they had no original destination.";
+const FIRST_BYTE: &str = "From the request's head to the first byte of its answer.";
+const UPSTREAM: &str = "Exchanges that their upstream failed.";
+const KEYS: &str = "Virtual keys that were not accepted.";
+
+impl Traffic {
+    fn new(to: &Register) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            requests: to.counters(
+                "tollgate_requests_total",
+                "Requests that are over.",
+                &["outcome", "intake", "provider"],
+            )?,
+            duration: to.histograms(
+                "tollgate_request_duration_seconds",
+                "From a request's head to the end of its answer.",
+                &["provider"],
+                prometheus::exponential_buckets(0.001, 2.0, 20)?,
+            )?,
+            added: to.histograms(
+                "tollgate_added_latency_seconds",
+                "The gate's own work on a request, by step.",
+                &["step"],
+                prometheus::exponential_buckets(0.000_01, 2.0, 18)?,
+            )?,
+            of_agent: to.counters(
+                "tollgate_agent_requests_total",
+                "Requests that are over, by agent.",
+                &["agent", "outcome"],
+            )?,
+            spent_by: to.counters(
+                "tollgate_agent_spent_microdollars_total",
+                "Settled by the provider's numbers, by agent.",
+                &["agent"],
+            )?,
+            model_tokens: to.counters(
+                "tollgate_model_tokens_total",
+                "Tokens by the provider's count, by model; a token is in one kind.",
+                &["provider", "model", "kind"],
+            )?,
+            genai: GenAi::new(to)?,
+        })
+    }
+}
+
+impl Standing {
+    fn new(to: &Register) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            ready: to.gauge("tollgate_ready", "1 while every condition of readiness holds.")?,
+            draining: to.gauge("tollgate_draining", "1 from when the gate was told to end.")?,
+            reloads: to.counters(
+                "tollgate_policy_reloads_total",
+                "Readings of the policy's files.",
+                &["result"],
+            )?,
+            policy_read: to.gauge(
+                "tollgate_policy_read_timestamp_seconds",
+                "When the policy in force was read.",
+            )?,
+            policy_current: to.gauge(
+                "tollgate_policy_current",
+                "1 while the policy in force is what its files say.",
+            )?,
+            attached: to.gauges(
+                "tollgate_attached_workloads",
+                "Workloads attached, by the mode of their enforcement.",
+                &["mode"],
+            )?,
+        })
+    }
+
+    /// The policy's files were read at `now` and are in force.
+    pub fn policy_loaded(&self, now: Timestamp) {
+        self.reloads.with_label_values(&[OK]).inc();
+        self.policy_current.set(1);
+        self.policy_read.set(i64::try_from(now.0 / 1_000_000).unwrap_or(i64::MAX));
+    }
+
+    /// The policy's files could not be read; the last good ones stay in force.
+    pub fn policy_failed(&self) {
+        self.reloads.with_label_values(&[FAILED]).inc();
+        self.policy_current.set(0);
+    }
+}
+
+impl Exports {
+    fn new(to: &Register) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            spans: to.counters(
+                "tollgate_telemetry_spans_total",
+                "Spans, by what became of them.",
+                &["sink", "result"],
+            )?,
+            batches: to.counters(
+                "tollgate_telemetry_batches_total",
+                "Attempts to send a batch.",
+                &["sink", "signal", "result"],
+            )?,
+        })
+    }
+}
+
+/// Microseconds as seconds.
+fn seconds_of(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Metrics;
-
-    #[test]
-    fn what_is_counted_is_rendered_by_name() {
-        let metrics = Metrics::new().unwrap();
-        metrics.decisions.with_label_values(&["refuse", "destination"]).inc();
-        let text = metrics.render().unwrap();
-        assert!(
-            text.contains(r#"tollgate_decisions_total{outcome="refuse",rule="destination"} 1"#)
-        );
-        assert!(text.contains("tollgate_exchanges_live 0"));
-    }
-}
+mod tests;

@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
+use decide::case::Scheme;
 use decide::policy::Mode;
 use decide::{Reason, Refusal, RuleId};
 
 use crate::exchange::settle;
 use crate::gate::Gate;
-use crate::intake::{Connection, normal};
+
 use crate::listen::dns::{Admission, Directory, Event, Exists};
+use crate::route::{Route, normal};
 use crate::run::Run;
+use crate::subject::Subject;
 
 /// The port that a refused name is recorded with: what a program would most likely have dialled.
 const LIKELY: u16 = 443;
@@ -31,11 +34,12 @@ impl Names {
 impl Directory for Names {
     fn admits(&self, name: &str) -> Admission {
         let name = normal(name);
-        let Some(contract) = self.run.contract() else { return Admission::No };
+        let terms = self.run.terms();
+        let Some(contract) = terms.contract() else { return Admission::No };
         let exact = contract.destinations.iter().any(|grant| grant.host.as_str() == name);
         if exact {
             Admission::Exact
-        } else if contract.admits_name(&name) || self.run.mode == Mode::Observe {
+        } else if contract.admits_name(&name) || terms.mode == Mode::Observe {
             Admission::Wildcard
         } else {
             Admission::No
@@ -43,7 +47,7 @@ impl Directory for Names {
     }
 
     async fn exists(&self, name: &str) -> Exists {
-        self.run.resolver.exists(&normal(name)).await
+        self.run.upstream.resolver.exists(&normal(name)).await
     }
 
     fn event(&self, event: Event<'_>) {
@@ -53,14 +57,11 @@ impl Directory for Names {
                     rule: RuleId("filtering/destination"),
                     reason: Reason::DestinationNotAllowed(normal(name)),
                 };
-                let connection = Connection::refused(
-                    Arc::clone(&self.gate),
-                    Arc::clone(&self.run),
-                    normal(name),
-                    LIKELY,
-                );
+                let (gate, subject) = (Arc::clone(&self.gate), Subject::of_run(&self.run));
+                let provider = subject.terms.holdings.provider_of(&normal(name));
+                let route = Route::new(normal(name), LIKELY, Scheme::Https, provider);
                 self.run.tasks.spawn(async move {
-                    settle::refuse_connection(&connection, refusal).await;
+                    settle::refuse_connection(&gate, &subject, &route, refusal).await;
                 });
             }
             Event::LookedUp(name, found) => {

@@ -24,6 +24,8 @@ use crate::exchange::settle::{self, Written};
 use crate::intake::Connection;
 use crate::kills::{Entry, Guard};
 use crate::record;
+use crate::route::Route;
+use crate::subject::Subject;
 use crate::upstream::resolve::{ResolveError, Resolved};
 
 /// How long an upstream may take to be reached.
@@ -32,31 +34,35 @@ const DIALLED_WITHIN: Duration = Duration::from_secs(10);
 /// Carries one connection through: judged, recorded, dialled, copied both ways and counted.
 ///
 /// Who waits here may be dropped; the connection then ends by itself, and is written down.
-pub(crate) async fn carry<S>(connection: Arc<Connection>, stream: S)
-where
+pub(crate) async fn carry<S>(
+    connection: Arc<Connection>,
+    subject: Subject,
+    route: Arc<Route>,
+    stream: S,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let tasks = connection.run.tasks.clone();
+    let tasks = subject.run.tasks.clone();
     // A failure in it has been logged.
-    drop(tasks.spawn(judged(connection, stream)).await);
+    drop(tasks.spawn(judged(connection, subject, route, stream)).await);
 }
 
-async fn judged<S>(connection: Arc<Connection>, mut stream: S)
+async fn judged<S>(connection: Arc<Connection>, subject: Subject, route: Arc<Route>, mut stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let run = &connection.run;
-    let Ok((mut case, live)) = opened(&connection) else { return };
-    let resolved = resolve(&connection).await;
+    let (gate, run, terms) = (&connection.gate, &subject.run, &subject.terms);
+    let Ok((mut case, live)) = opened(&connection, &subject, &route) else { return };
+    let resolved = resolve(&subject, &route).await;
     case.address = address(resolved.as_ref());
-    let decision = CHAIN.judge(&case, &run.policy, run.mode);
-    if let Err(error) = Written::of(&connection, &case, &decision).commit().await {
+    let decision = CHAIN.judge(&case, &terms.policy, terms.mode);
+    if let Err(error) = Written::of(gate, &subject, &route, &case, &decision).commit().await {
         tracing::error!(%error, "an unread connection is not recorded, and not carried");
         return;
     }
     if let Some(observed) = &decision.observed {
         run.note_observed(observed);
-        connection.gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
+        gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
     }
     let (Outcome::Forward { .. }, Ok(Some(target))) = (&decision.outcome, resolved) else { return };
     let mut outcome = record::Outcome { id: case.id.clone(), ..record::Outcome::default() };
@@ -66,7 +72,7 @@ where
         scope = live.killed() => outcome.cut = Some(crate::exchange::killed(scope)),
         () = run.over.cancelled() => outcome.gone = true,
         copied = copy(&mut stream, &target, &sent, &received) => if let Err(error) = copied {
-            tracing::info!(%error, host = connection.host, "an opaque connection broke");
+            tracing::info!(%error, host = route.host, "an opaque connection broke");
             outcome.broken = true;
         },
     }
@@ -74,29 +80,30 @@ where
     outcome.bytes_out = received.load(Ordering::Relaxed);
     outcome.run.clone_from(&run.id);
     outcome.agent.clone_from(&run.agent);
-    outcome.took_us = connection.gate.clock.now().0.saturating_sub(case.received.0);
-    connection.gate.journal.ride(Kind::Outcome, run.who(None), &outcome);
+    outcome.took_us = gate.clock.now().0.saturating_sub(case.received.0);
+    gate.journal.ride(Kind::Outcome, run.who(None), &outcome);
 }
 
 /// All that is known of a connection of which no byte is read.
-fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
-    let (gate, run) = (&connection.gate, &connection.run);
+fn opened(connection: &Connection, subject: &Subject, route: &Route) -> io::Result<(Case, Guard)> {
+    let (gate, run) = (&connection.gate, &subject.run);
     let received = gate.clock.now();
     let id = clock::ulid(received)?;
     let entry = Entry {
         exchange: id.clone(),
         agent: run.agent.clone(),
-        team: run.policy.team.clone(),
+        team: subject.terms.policy.team.clone(),
         key: None,
         reset: connection.reset.clone(),
     };
     let live = gate.kills.enter(entry);
     let mut case = Case::opened(id, received);
-    case.caller = Known::Fact(run.caller());
-    case.kills = Known::Fact(gate.kills.covering(&run.agent, run.policy.team.as_deref(), None));
+    let team = subject.terms.policy.team.as_deref();
+    case.caller = Known::Fact(subject.caller());
+    case.kills = Known::Fact(gate.kills.covering(&run.agent, team, None));
     case.key = Known::Fact(Presented::Nothing);
     case.credentials = Known::Fact(Vec::new());
-    case.destination = Known::Fact(connection.fact(true));
+    case.destination = Known::Fact(route.fact(&subject.terms, None, true));
     case.address = Known::Fact(Address::NotLookedUp);
     case.envelope = Known::Fact(Envelope::default());
     case.endpoint = Known::Fact(Endpoint {
@@ -111,13 +118,13 @@ fn opened(connection: &Connection) -> io::Result<(Case, Guard)> {
     Ok((case, live))
 }
 
-async fn resolve(connection: &Connection) -> Result<Option<Resolved>, ResolveError> {
-    let Connection { run, host, port, .. } = connection;
-    let observed = run.mode == Mode::Observe && run.credential_for(host).is_none();
-    if !run.admits(host, *port) && !observed {
+async fn resolve(subject: &Subject, route: &Route) -> Result<Option<Resolved>, ResolveError> {
+    let (Subject { run, terms, .. }, Route { host, port, .. }) = (subject, route);
+    let observed = terms.mode == Mode::Observe && terms.credential_for(host, None).is_none();
+    if !terms.admits(host, *port) && !observed {
         return Ok(None);
     }
-    run.resolver.resolve(host, *port).await.map(Some)
+    run.upstream.resolver.resolve(host, *port).await.map(Some)
 }
 
 fn address(resolved: Result<&Option<Resolved>, &ResolveError>) -> Known<Address> {

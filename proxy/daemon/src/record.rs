@@ -5,7 +5,7 @@
 
 mod operator;
 
-use decide::case::{Case, MicroUsd};
+use decide::case::{Case, Identified, MicroUsd};
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
 use http::HeaderMap;
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
+use crate::telemetry::context::TraceParent;
 
 pub use operator::Operator;
 
@@ -183,6 +184,89 @@ pub enum RunEvent {
     Ended,
 }
 
+/// An agent's first request to a `tollgate serve`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The agent.
+    pub agent: String,
+    /// The run that begins with it.
+    pub run: String,
+    /// By what the gate knows it.
+    pub by: Identified,
+    /// Observe or enforce.
+    pub mode: Mode,
+    /// SHA-256 of its contract's file, hex.
+    pub policy: String,
+}
+
+/// What an operator did to a service, or it did itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Service {
+    /// A `tollgate serve` began.
+    Started {
+        /// SHA-256 of the configuration, hex; no secret is part of it.
+        config: String,
+        /// `upstream.connect_to`, as written: the operator's word that widens the address policy.
+        connect_to: Vec<String>,
+        /// This program's version.
+        version: String,
+        /// Who started it.
+        by: String,
+    },
+    /// It ended in order.
+    Stopped {
+        /// Exchanges that were ended before they were done.
+        cut: u64,
+    },
+    /// A control group's connections come to the gate.
+    Attached {
+        /// Its path from the root of the hierarchy.
+        cgroup: String,
+        /// Since when, microseconds since the epoch.
+        at: u64,
+        /// Who did it.
+        by: String,
+    },
+    /// They no longer do.
+    Detached {
+        /// Its path.
+        cgroup: String,
+        /// Who did it.
+        by: String,
+    },
+}
+
+/// Of an operator's entry, what has to be known later.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "act", rename_all = "snake_case")]
+pub enum Operated {
+    /// A control group's connections come to the gate.
+    Attached {
+        /// Its path from the root of the hierarchy.
+        cgroup: String,
+        /// Since when, microseconds since the epoch.
+        at: u64,
+    },
+    /// They no longer do.
+    Detached {
+        /// Its path.
+        cgroup: String,
+    },
+    /// Anything else.
+    #[serde(other)]
+    Other,
+}
+
+/// Contracts that come into force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    /// SHA-256 over all of them, hex.
+    pub policies: String,
+    /// Each file: its name, `policy_id`, version, and SHA-256, hex.
+    pub files: Vec<(String, String, String, String)>,
+}
+
 /// A kill switch was set or lifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switched {
@@ -221,10 +305,5 @@ pub struct Refusals {
 
 /// The trace that a request belongs to: the trace id of a W3C `traceparent`, or the decision's id.
 pub(crate) fn trace(headers: &HeaderMap, id: &str) -> String {
-    headers
-        .get("traceparent")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split('-').nth(1))
-        .filter(|trace| trace.len() == 32 && trace.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        .map_or_else(|| id.to_owned(), str::to_owned)
+    TraceParent::read(headers).map_or_else(|| id.to_owned(), |parent| parent.trace.hex())
 }

@@ -1,26 +1,23 @@
-//! One run: one `tollgate exec`, what it may do and how it goes.
+//! One agent behind a gate: one `tollgate exec`, or its time behind one `tollgate serve`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use audit::Who;
 use bytes::Bytes;
-use decide::case::{Caller, Identified, MicroUsd, Timestamp};
-use decide::policy::{Contract, Mode};
-use decide::{Policy, Reason, Refusal, Setting};
-use ebpf::Enforcement;
+use decide::case::{MicroUsd, Timestamp};
+use decide::{Reason, Refusal, Setting};
 use http_body_util::Full;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::Place;
 
 use crate::exchange::body::ByteBudget;
 use crate::gate::protocol::Summary;
-use crate::listen::dns::Addresses;
-use crate::money::books::Limits;
-use crate::record::Widened;
+use crate::terms::Terms;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
 
@@ -30,12 +27,15 @@ const LISTED: usize = 10;
 const OBSERVED: usize = 256;
 /// What is counted together.
 const MORE: &str = "others";
+/// Objects at providers that a run's gate knows as its own; the oldest is forgotten first, and then
+/// refused like one that the run did not make.
+const OBJECTS: usize = 65_536;
 /// Connections that one run may have open; the next ones wait in the listener's backlog.
 pub const CONNECTIONS: usize = 4096;
 /// Exchanges that one run may have under way. With the longest heads they hold 128 MiB.
 pub const EXCHANGES: usize = 2048;
 
-/// One run and what it shares among its exchanges.
+/// One agent's run and what its exchanges share.
 #[derive(Debug)]
 pub struct Run {
     /// Its id, a ULID.
@@ -44,47 +44,91 @@ pub struct Run {
     pub setting: Setting,
     /// The agent, as contracts name it.
     pub agent: String,
-    /// The command's file name.
-    pub command: String,
-    /// The contract in force, read once.
-    pub policy: Arc<Policy>,
-    /// Observe or enforce.
-    pub mode: Mode,
-    /// The user's words that widen what it may do.
-    pub widened: Widened,
+    /// The command's file name; `None` where the gate does not start the agent.
+    pub command: Option<String>,
     /// When it began.
     pub started: Timestamp,
-    /// Resolves names the way this run was told to.
-    pub resolver: Resolver,
-    /// Connections to upstreams, verified the way this run was told to.
-    pub pool: Pool<Full<Bytes>>,
-    /// Whose connections they are.
+    /// How upstreams are reached.
+    pub upstream: Arc<Upstream>,
+    /// Whose upstream connections they are.
     pub tenant: Arc<str>,
-    /// The kernel's word on where each connection was going.
-    pub enforcement: Enforcement,
-    /// The addresses that stand for names.
-    pub names: Addresses,
-    /// The ledger's next entry when the run began.
-    pub first_entry: u64,
-    /// SHA-256 of the policy, hex.
-    pub policy_digest: String,
-    /// Credentials that the gate holds for this run: host to name.
-    pub credentials: BTreeMap<String, String>,
-    /// Account values that the gate sets: header to value.
-    pub accounts: BTreeMap<String, String>,
     /// Everything that works for this run.
     pub tasks: TaskTracker,
     /// Set when the run is over.
     pub over: CancellationToken,
-    /// Room for the connections that the run may have open.
-    pub connections: Arc<Semaphore>,
-    /// Room for its exchanges under way, which go on when a connection has forgotten them.
-    pub exchanges: Arc<Semaphore>,
-    /// Room for its request bodies, of the gate's.
-    pub bodies: ByteBudget,
-    pub(crate) objects: Mutex<BTreeSet<String>>,
+    pub(crate) terms: ArcSwap<Terms>,
+    pub(crate) room: ArcSwap<Room>,
+    pub(crate) objects: Mutex<Objects>,
     pub(crate) tally: Mutex<Tally>,
-    pub(crate) notices: Mutex<File>,
+    /// The terminal of whoever started it.
+    pub(crate) notices: Option<Mutex<File>>,
+}
+
+/// How upstreams are reached: the names' addresses, and connections verified the way the gate was told.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Resolves names.
+    pub resolver: Resolver,
+    /// Connections.
+    pub pool: Pool<Full<Bytes>>,
+}
+
+/// What one run may take of the gate at once.
+#[derive(Debug)]
+pub struct Room {
+    /// Connections that it may have open.
+    pub connections: Arc<Semaphore>,
+    /// Exchanges under way, which go on when a connection has forgotten them.
+    pub exchanges: Arc<Semaphore>,
+    /// Request bodies, of the gate's room for them.
+    pub bodies: ByteBudget,
+    sizes: Sizes,
+}
+
+/// How large a [`Room`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Connections.
+    pub connections: usize,
+    /// Exchanges.
+    pub exchanges: usize,
+    /// Bytes of request bodies.
+    pub bodies: u64,
+}
+
+impl Room {
+    /// A room of these sizes, all of it free.
+    #[must_use]
+    pub fn of(sizes: Sizes) -> Self {
+        Self {
+            connections: Arc::new(Semaphore::new(sizes.connections)),
+            exchanges: Arc::new(Semaphore::new(sizes.exchanges)),
+            bodies: ByteBudget::of(sizes.bodies),
+            sizes,
+        }
+    }
+}
+
+/// Objects at providers that were made for a run.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    all: BTreeSet<String>,
+    /// From the oldest on.
+    order: VecDeque<String>,
+}
+
+impl Objects {
+    fn add(&mut self, object: String) {
+        if !self.all.insert(object.clone()) {
+            return;
+        }
+        self.order.push_back(object);
+        if self.order.len() > OBJECTS
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+    }
 }
 
 /// How a run goes.
@@ -103,57 +147,46 @@ pub(crate) struct Tally {
 }
 
 impl Run {
-    /// The contract of this run's agent; `None` is refused by `peer_identity`.
+    /// A run that begins under these terms.
     #[must_use]
-    pub fn contract(&self) -> Option<&Contract> {
-        self.policy.contract(&self.agent)
-    }
-
-    /// Whether the contract admits the destination by name.
-    #[must_use]
-    pub fn admits(&self, host: &str, port: u16) -> bool {
-        self.contract().is_some_and(|contract| contract.admits(host, port))
-    }
-
-    /// The identity that this gate established.
-    #[must_use]
-    pub fn caller(&self) -> Caller {
-        Caller {
-            agent: self.agent.clone(),
-            run: self.id.clone(),
-            team: self.policy.team.clone(),
-            by: Identified::Run,
+    pub fn begun(
+        id: String,
+        setting: Setting,
+        started: Timestamp,
+        terms: Terms,
+        upstream: Arc<Upstream>,
+        sizes: Sizes,
+    ) -> Self {
+        Self {
+            id,
+            setting,
+            agent: terms.agent.clone(),
+            command: None,
+            started,
+            upstream,
+            tenant: terms.agent.as_str().into(),
+            tasks: TaskTracker::new(),
+            over: CancellationToken::new(),
+            terms: ArcSwap::from_pointee(terms),
+            room: ArcSwap::from_pointee(Room::of(sizes)),
+            objects: Mutex::default(),
+            tally: Mutex::default(),
+            notices: None,
         }
     }
 
-    /// The limits in money that hold for one request.
+    /// What holds for it now.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        let agent = self.contract().map(|contract| contract.budgets).unwrap_or_default();
-        let team = self.policy.budgets;
-        Limits {
-            request: agent.request,
-            run: agent.run,
-            key_day: agent.key_day,
-            agent_day: agent.day,
-            agent_month: agent.month,
-            team_day: team.day,
-            team_month: team.month,
-        }
+    pub fn terms(&self) -> Arc<Terms> {
+        self.terms.load_full()
     }
 
-    /// The credential that the gate puts in at `host`.
-    #[must_use]
-    pub fn credential_for(&self, host: &str) -> Option<String> {
-        self.credentials.get(host).cloned()
-    }
-
-    /// Whether `value` is exactly what the gate would set in this place itself.
-    #[must_use]
-    pub fn sets_account(&self, place: &Place, value: &str) -> bool {
-        match place.kind {
-            wire::Kind::Header(name) => self.accounts.get(name).is_some_and(|own| own == value),
-            wire::Kind::Query(_) => false,
+    /// Lets other terms hold from the next exchange on. A room of another size is a new one: what is
+    /// under way keeps its place in the old one until it ends.
+    pub(crate) fn now_under(&self, terms: Terms, sizes: Sizes) {
+        self.terms.store(Arc::new(terms));
+        if self.room.load().sizes != sizes {
+            self.room.store(Arc::new(Room::of(sizes)));
         }
     }
 
@@ -164,31 +197,34 @@ impl Run {
             return Vec::new();
         }
         let ours = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        named.iter().filter(|object| !ours.contains(*object)).cloned().collect()
+        named.iter().filter(|object| !ours.all.contains(*object)).cloned().collect()
     }
 
     /// Remembers objects that the provider made for this run.
     pub(crate) fn given(&self, objects: impl IntoIterator<Item = String>) {
         let mut ours = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        ours.extend(objects);
+        for object in objects {
+            ours.add(object);
+        }
     }
 
     /// Whom an entry of this run is about.
     #[must_use]
     pub fn who(&self, key: Option<&str>) -> Who {
         Who {
-            team: self.policy.team.clone(),
+            team: self.terms.load().policy.team.clone(),
             agent: Some(self.agent.clone()),
             key: key.map(str::to_owned),
             run: Some(self.id.clone()),
-            process: Some(self.command.clone()),
+            process: self.command.clone(),
             ..Who::default()
         }
     }
 
     /// Counts a refusal or a cut. Quiet hosts count, and are not listed.
     pub(crate) fn note_refused(&self, refusal: &Refusal, host: &str, id: &str) {
-        let quiet = self.contract().is_some_and(|contract| contract.is_quiet(host));
+        let terms = self.terms.load();
+        let quiet = terms.contract().is_some_and(|contract| contract.is_quiet(host));
         let mut tally = self.tally();
         if quiet {
             return;
@@ -262,6 +298,17 @@ impl Run {
             observed: tally.observed.iter().map(|(what, count)| (what.clone(), *count)).collect(),
             entries: None,
         }
+    }
+
+    /// Tells whoever started the run one line, where there is a terminal, and logs it elsewhere.
+    pub(crate) fn notify(&self, line: &str) {
+        let Some(notices) = &self.notices else {
+            tracing::warn!(agent = self.agent, run = self.id, "{line}");
+            return;
+        };
+        let mut stderr = notices.lock().unwrap_or_else(PoisonError::into_inner);
+        // The terminal may be in raw mode, and may be gone.
+        drop(write!(stderr, "\rtollgate: {line}\r\n"));
     }
 
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {

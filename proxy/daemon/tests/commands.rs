@@ -67,6 +67,54 @@ fn help_and_version_are_done_and_on_standard_output() {
 }
 
 #[test]
+fn a_first_configuration_is_written_once_and_checks_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("gate");
+    let (config, policy) = (folder.join("tollgate.yaml"), folder.join("policy"));
+    let first = tollgate(&["init", "--folder", text(&folder)]);
+    let said = stdout(&first);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    assert_eq!(said.matches("written").count(), 4, "{said}");
+    let next = format!("next: tollgate check --config {}", config.display());
+    assert!(said.ends_with(&format!("{next}\n")), "{said}");
+
+    std::fs::write(&config, "mode: observe\nlisten: { proxxy: null }\n").unwrap();
+    let again = stdout(&tollgate(&["init", "--folder", text(&folder), "--json"]));
+    let again: Value = serde_json::from_str(&again).unwrap();
+    let kept = again["files"].as_array().unwrap().iter().all(|file| file["written"] == false);
+    assert!(kept && std::fs::read_to_string(&config).unwrap().starts_with("mode: observe"));
+
+    let checked = stdout(&tollgate(&["check", "--config", text(&config)]));
+    let fault =
+        format!("{}:2:11: listen.proxxy: is not a key; did you mean `proxy`?", config.display());
+    assert!(checked.contains(&fault), "{checked}");
+
+    let good = tollgate(&["policy", "check", text(&policy)]);
+    assert_eq!(good.status.code(), Some(0), "{}", stderr(&good));
+    assert!(stdout(&good).contains("1 file · 1 agent · sha256 "), "{}", stdout(&good));
+    std::fs::copy(policy.join("example.yaml"), policy.join("other.yaml")).unwrap();
+    let twice = tollgate(&["policy", "check", text(&policy)]);
+    assert_eq!(twice.status.code(), Some(1));
+    assert!(
+        stderr(&twice).contains("other.yaml:10:3: agents.example-agent: is also in"),
+        "{}",
+        stderr(&twice)
+    );
+    let twice = tollgate(&["policy", "check", text(&policy), "--json"]);
+    let twice: Value = serde_json::from_str(&stdout(&twice)).unwrap();
+    assert_eq!((&twice["valid"], twice["faults"].as_array().unwrap().len()), (&false.into(), 1));
+}
+
+#[test]
+fn schemas_are_json_on_standard_output() {
+    for of in ["tollgate", "policy"] {
+        let schema: Value = serde_json::from_str(&stdout(&tollgate(&["schema", of]))).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{of}");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    }
+}
+
+#[test]
 fn hidden_commands_are_not_offered() {
     let help = stdout(&tollgate(&["--help"]));
     assert!(!help.contains("__gate") && !help.contains("__init"), "{help}");

@@ -3,6 +3,7 @@
 mod ask;
 mod caller;
 mod destination;
+mod framing;
 mod money;
 
 use alloc::collections::BTreeSet;
@@ -17,6 +18,7 @@ pub use caller::{
     Bound, Caller, CredentialStanding, Identified, Key, KillScope, Presented, Rate, Standing,
 };
 pub use destination::{Address, AddressClass, Destination, Scheme};
+pub use framing::Framing;
 pub use money::{BudgetScope, MicroUsd, Reservation};
 
 use crate::Policy;

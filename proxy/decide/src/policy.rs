@@ -7,6 +7,8 @@ mod glob;
 mod identity;
 mod narrow;
 pub mod raw;
+#[cfg(feature = "schema")]
+mod schema;
 mod units;
 
 use alloc::string::String;
@@ -18,10 +20,13 @@ use crate::case::MicroUsd;
 pub use compile::{PolicyError, compile, with_profile};
 pub use destination::{DestinationError, parse as parse_destination};
 pub use glob::Glob;
+#[cfg(feature = "schema")]
+pub use schema::schema;
 
 /// Whether refusals bite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Mode {
     /// Record what would be refused, forward it.
     Observe,
@@ -195,6 +200,7 @@ pub struct RateLimit {
 /// What happens to a secret in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum SecretsIn {
     /// The request is refused.
     Deny,

@@ -40,7 +40,7 @@ pub enum Reason {
     #[error("nothing says which agent this is")]
     UnknownCaller,
     /// A kill switch is set.
-    #[error("stopped by an operator ({})", scope_name(*.0))]
+    #[error("{}", stopped(*.0))]
     Killed(KillScope),
     /// The destination takes a credential of ours and the request has no virtual key.
     #[error("no virtual key of this gate in the request")]
@@ -127,6 +127,9 @@ pub enum Reason {
         /// Seconds until one is allowed again.
         retry_after: u32,
     },
+    /// The agent takes as much of the gate at once as it may.
+    #[error("{0}: wait until some are done")]
+    Busy(String),
     /// It carries a secret.
     #[error("carries {}", .0.article_name())]
     Secret(SecretClass),
@@ -209,7 +212,9 @@ impl Reason {
         match self {
             Self::UnknownCaller | Self::NoKey | Self::UnknownKey => Class::Unauthenticated,
             Self::NoContract(_)
-            | Self::Killed(_)
+            | Self::Killed(
+                KillScope::Key | KillScope::Agent | KillScope::Team | KillScope::Global,
+            )
             | Self::KeyBoundElsewhere(_)
             | Self::KeyUsedElsewhere(_)
             | Self::KeyUnbound(_)
@@ -229,9 +234,12 @@ impl Reason {
             Self::Envelope(_) => Class::Malformed,
             Self::OverBudget { .. } | Self::Unpriced(_) | Self::Unbounded(_) => Class::Exhausted,
             Self::TooFast { .. } => Class::Throttled,
-            Self::NoSuchName(_) | Self::Upstream(_) | Self::Unverifiable(_) | Self::Unsealed => {
-                Class::Unavailable
-            }
+            Self::NoSuchName(_)
+            | Self::Upstream(_)
+            | Self::Busy(_)
+            | Self::Killed(KillScope::Drain)
+            | Self::Unverifiable(_)
+            | Self::Unsealed => Class::Unavailable,
         }
     }
 
@@ -251,6 +259,7 @@ impl Reason {
             | Self::DestinationsDisagree(_)
             | Self::NoSuchName(_)
             | Self::Upstream(_)
+            | Self::Busy(_)
             | Self::AddressNotAllowed { .. }
             | Self::OverBudget { .. }
             | Self::Unpriced(_)
@@ -280,12 +289,13 @@ impl From<Reason> for Verdict {
     }
 }
 
-const fn scope_name(scope: KillScope) -> &'static str {
+const fn stopped(scope: KillScope) -> &'static str {
     match scope {
-        KillScope::Key => "this key",
-        KillScope::Agent => "this agent",
-        KillScope::Team => "this team",
-        KillScope::Global => "every agent",
+        KillScope::Key => "stopped by an operator (this key)",
+        KillScope::Agent => "stopped by an operator (this agent)",
+        KillScope::Team => "stopped by an operator (this team)",
+        KillScope::Global => "stopped by an operator (every agent)",
+        KillScope::Drain => "the gate is going down for an upgrade or a restart",
     }
 }
 

@@ -1,4 +1,5 @@
-//! Makes the run's cgroup, and removes it and those that killed runs left behind.
+//! Finds cgroups through the mounts of their hierarchy; makes the run's, and removes it and those that killed runs
+//! left behind.
 
 use std::{
     fs, io,
@@ -24,13 +25,8 @@ impl Cgroup {
     /// Makes a folder below the cgroup of this process, in whatever cgroup v2 mount can be written.
     pub(crate) fn create() -> Result<Self, LaunchError> {
         let failed = |why: String| LaunchError::Cgroup { why };
-        let mounts = fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|error| failed(error.to_string()))?;
-        let own =
-            fs::read_to_string("/proc/self/cgroup").map_err(|error| failed(error.to_string()))?;
-        let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         let mut why = "no cgroup2 mount".to_owned();
-        for parent in parents(&mounts, own) {
+        for parent in own_cgroup_folders().map_err(|error| failed(error.to_string()))? {
             sweep(&parent);
             match Self::create_in(&parent) {
                 Ok(made) => return Ok(made),
@@ -66,21 +62,67 @@ impl Drop for Cgroup {
     }
 }
 
-/// Where the cgroup `own` is seen, mount by mount.
-fn parents(mounts: &str, own: &str) -> Vec<PathBuf> {
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let mut fields = before.split(' ').skip(3);
-            let (root, point) = (fields.next()?, fields.next()?);
-            if after.split(' ').next()? != "cgroup2" {
-                return None;
-            }
-            let below = if root == "/" { own } else { own.strip_prefix(root).unwrap_or("/") };
-            Some(Path::new(&crate::mountinfo::unescape(point)).join(below.trim_start_matches('/')))
-        })
+/// One mount of the cgroup v2 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CgroupMount {
+    /// The cgroup at its top, as `/proc/PID/cgroup` writes it.
+    pub root: PathBuf,
+    /// Where that is.
+    pub point: PathBuf,
+}
+
+impl CgroupMount {
+    /// The folder of `cgroup`, if it is below what is mounted here. It may not exist.
+    #[must_use]
+    pub fn folder_of(&self, cgroup: &Path) -> Option<PathBuf> {
+        let below = cgroup.strip_prefix(&self.root).ok()?;
+        Some(self.point.components().chain(below.components()).collect())
+    }
+
+    /// The cgroup whose folder this would be, as `/proc/PID/cgroup` writes it.
+    #[must_use]
+    pub fn cgroup_at(&self, folder: &Path) -> Option<PathBuf> {
+        let below = folder.strip_prefix(&self.point).ok()?;
+        Some(self.root.components().chain(below.components()).collect())
+    }
+}
+
+/// All mounts of the cgroup v2 hierarchy that this process sees.
+///
+/// # Errors
+/// When the list of mounts cannot be read.
+pub fn cgroup_mounts() -> io::Result<Vec<CgroupMount>> {
+    Ok(mounts_in(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo")?)))
+}
+
+/// The cgroup of this process, as `/proc/self/cgroup` writes it; nothing where the kernel has no cgroup v2.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn own_cgroup() -> io::Result<Option<PathBuf>> {
+    let own = fs::read_to_string("/proc/self/cgroup")?;
+    Ok(own.lines().find_map(|line| line.strip_prefix("0::")).map(PathBuf::from))
+}
+
+/// Where the cgroup of this process is seen, mount by mount; the top of a mount that does not show it.
+///
+/// # Errors
+/// When the mounts or the cgroup cannot be read.
+pub fn own_cgroup_folders() -> io::Result<Vec<PathBuf>> {
+    let own = own_cgroup()?.unwrap_or_else(|| PathBuf::from("/"));
+    Ok(folders(&cgroup_mounts()?, &own))
+}
+
+fn mounts_in(mountinfo: &str) -> Vec<CgroupMount> {
+    let all = crate::mountinfo::read(mountinfo).into_iter();
+    all.filter(|mount| mount.kind == "cgroup2")
+        .map(|mount| CgroupMount { root: mount.root, point: mount.point })
         .collect()
+}
+
+fn folders(mounts: &[CgroupMount], own: &Path) -> Vec<PathBuf> {
+    let all = mounts.iter();
+    all.map(|mount| mount.folder_of(own).unwrap_or_else(|| mount.point.clone())).collect()
 }
 
 /// Removes the folders of runs whose front has ended; one in use cannot be removed.
@@ -116,24 +158,51 @@ mod tests {
     const HYBRID: &str = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
                           32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n";
 
+    fn seen(mountinfo: &str, own: &str) -> Vec<PathBuf> {
+        folders(&mounts_in(mountinfo), Path::new(own))
+    }
+
     #[test]
     fn the_unified_mount_of_a_hybrid_system_is_found() {
-        assert_eq!(
-            parents(HYBRID, "/user.slice"),
-            [Path::new("/sys/fs/cgroup/unified/user.slice")]
-        );
+        assert_eq!(seen(HYBRID, "/user.slice"), [Path::new("/sys/fs/cgroup/unified/user.slice")]);
     }
 
     #[test]
     fn a_mount_of_a_subtree_is_seen_from_its_root() {
         let mounts = "41 31 0:38 /pod /sys/fs/cgroup rw shared:3 - cgroup2 cgroup2 rw\n";
-        assert_eq!(parents(mounts, "/pod/agent"), [Path::new("/sys/fs/cgroup/agent")]);
+        assert_eq!(seen(mounts, "/pod/agent"), [Path::new("/sys/fs/cgroup/agent")]);
+    }
+
+    #[test]
+    fn a_cgroup_beside_the_mounted_one_is_not_taken_for_one_below() {
+        let mounts = "41 31 0:38 /pod /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        let mounts = mounts_in(mounts);
+        assert_eq!(mounts[0].folder_of(Path::new("/podling")), None);
+        assert_eq!(folders(&mounts, Path::new("/podling")), [Path::new("/sys/fs/cgroup")]);
+    }
+
+    #[test]
+    fn a_folder_and_its_cgroup_are_found_from_each_other() {
+        for (mount, cgroup, folder) in [
+            (
+                "/ /sys/fs/cgroup",
+                "/system.slice/a.service",
+                "/sys/fs/cgroup/system.slice/a.service",
+            ),
+            ("/ /sys/fs/cgroup", "/", "/sys/fs/cgroup"),
+            ("/pod /c\\040g", "/pod/agent", "/c g/agent"),
+            ("/pod /c\\040g", "/pod", "/c g"),
+        ] {
+            let mount = &mounts_in(&format!("41 31 0:38 {mount} rw - cgroup2 cgroup2 rw\n"))[0];
+            assert_eq!(mount.folder_of(Path::new(cgroup)).unwrap(), Path::new(folder));
+            assert_eq!(mount.cgroup_at(Path::new(folder)).unwrap(), Path::new(cgroup));
+        }
     }
 
     #[test]
     fn without_cgroup2_there_is_no_place() {
         assert!(
-            parents("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", "/").is_empty()
+            seen("32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n", "/").is_empty()
         );
     }
 }

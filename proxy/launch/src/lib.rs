@@ -25,6 +25,7 @@ pub mod state;
 mod streams;
 mod sys;
 
+pub use cgroup::{CgroupMount, cgroup_mounts, own_cgroup, own_cgroup_folders};
 pub use error::LaunchError;
 pub use fds::{MOST_DESCRIPTORS, recv_fds, send_fds};
 pub use front::{NEEDED, front};

@@ -1,10 +1,11 @@
 //! Reads the list of mounts as the kernel writes it.
 
-use std::path::PathBuf;
+use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
-/// One mount: where it is and of which type.
+/// One mount: what of its file system is where, and of which type that is.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Mounted {
+    pub(crate) root: PathBuf,
     pub(crate) point: PathBuf,
     pub(crate) kind: String,
 }
@@ -14,20 +15,31 @@ pub(crate) fn read(text: &str) -> Vec<Mounted> {
     text.lines()
         .filter_map(|line| {
             let (before, after) = line.split_once(" - ")?;
-            let point = before.split(' ').nth(4)?;
-            let kind = after.split(' ').next()?;
-            Some(Mounted { point: PathBuf::from(unescape(point)), kind: kind.to_owned() })
+            let mut fields = before.split(' ').skip(3);
+            let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
+            let kind = after.split(' ').next()?.to_owned();
+            Some(Mounted { root: root.into(), point: point.into(), kind })
         })
         .collect()
 }
 
-/// Undoes the octal escapes of space, tab, newline and backslash.
-pub(crate) fn unescape(field: &str) -> String {
-    let mut out = field.to_owned();
-    for (escape, plain) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
-        out = out.replace(escape, plain);
+/// Undoes the escapes of a field: a backslash and three octal digits are a byte.
+fn unescape(field: &str) -> OsString {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let [first, after @ ..] = rest {
+        match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', behind @ ..] if *first == b'\\' => {
+                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = behind;
+            }
+            _ => {
+                out.push(*first);
+                rest = after;
+            }
+        }
     }
-    out
+    OsString::from_vec(out)
 }
 
 #[cfg(test)]
@@ -37,6 +49,25 @@ mod tests {
     #[test]
     fn a_mount_point_with_a_space_is_read() {
         let line = "36 35 98:0 /mnt1 /mnt/my\\040disk rw,noatime master:1 - ext3 /dev/root rw\n";
-        assert_eq!(read(line), [Mounted { point: "/mnt/my disk".into(), kind: "ext3".into() }]);
+        let expected =
+            Mounted { root: "/mnt1".into(), point: "/mnt/my disk".into(), kind: "ext3".into() };
+        assert_eq!(read(line), [expected]);
+    }
+
+    #[test]
+    fn every_octal_escape_is_undone_and_nothing_else() {
+        for (written, meant) in [
+            ("a\\040b\\011c\\012d", "a b\tc\nd"),
+            ("hash\\043", "hash#"),
+            // A backslash is escaped itself, so what follows one that was is no escape.
+            ("\\134040", "\\040"),
+            ("unit\\134x2d", "unit\\x2d"),
+            ("plain\\04", "plain\\04"),
+            ("\\", "\\"),
+            ("\\777", "\\777"),
+            ("\\303\\244", "ä"),
+        ] {
+            assert_eq!(unescape(written), *meant, "{written}");
+        }
     }
 }

@@ -21,6 +21,22 @@ const SINGLE: [HeaderName; 7] = [
     UPGRADE,
 ];
 
+/// The most bytes of a head that is sent on, as RFC 9113 6.5.2 counts them: with 32 for each field. Servers that take
+/// 16 KiB, as many do by default, answer 431 to this much, and close the whole connection, with all that others have
+/// open on it, beyond 64 KiB.
+pub const HEAD_LIST: u64 = 48 << 10;
+
+/// The fault of a head that is too large to be sent on.
+#[must_use]
+pub fn oversize(parts: &Parts) -> Option<EnvelopeFault> {
+    let field = |size: usize| size as u64 + 32;
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    let pseudo = field(target) + field(authority) + 64;
+    let fields = parts.headers.iter().map(|(name, value)| field(name.as_str().len() + value.len()));
+    (pseudo + fields.sum::<u64>() > HEAD_LIST).then_some(EnvelopeFault::Oversize(HEAD_LIST))
+}
+
 /// The faults of a request's head, in the order they are looked for.
 ///
 /// Of a known provider the path decides what an operation costs, so it must be in the one normal form. Elsewhere only
@@ -124,7 +140,7 @@ fn escapes_whole(text: &str) -> bool {
 mod tests {
     use http::Request;
 
-    use super::{EnvelopeFault, Provider, head};
+    use super::{EnvelopeFault, HEAD_LIST, Provider, head, oversize};
 
     fn faults(method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<EnvelopeFault> {
         faults_at(method, target, headers, Some(Provider::OpenAi))
@@ -178,6 +194,22 @@ mod tests {
                 "{one:?} {other:?}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_head_that_would_break_the_connection_it_is_sent_on_is_too_large() {
+        let parts = |target: usize, value: usize| {
+            let uri = format!("https://a/{}", "x".repeat(target));
+            let request = Request::builder().uri(uri).header("x", "y".repeat(value));
+            request.body(()).unwrap().into_parts().0
+        };
+        // Target, authority, method and scheme count as fields; names and values with 32 bytes each.
+        let rest = 33 + 33 + 64 + 33;
+        let most = usize::try_from(HEAD_LIST).unwrap() - rest;
+        assert_eq!(oversize(&parts(0, most)), None);
+        assert_eq!(oversize(&parts(most, 0)), None);
+        assert_eq!(oversize(&parts(0, most + 1)), Some(EnvelopeFault::Oversize(HEAD_LIST)));
+        assert_eq!(oversize(&parts(1, most)), Some(EnvelopeFault::Oversize(HEAD_LIST)));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! `tollgate check`: whether this machine can run a gate. Nothing leaves the machine for it.
 
+mod config;
 mod kernel;
 mod place;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -12,8 +15,14 @@ use super::out::{Line, Out, Paint};
 
 /// Flags of `tollgate check`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate check\n  tollgate check --json")]
+#[command(
+    before_help = "Example:\n  tollgate check\n  tollgate check --config /etc/tollgate/tollgate.yaml --json"
+)]
 pub(crate) struct CheckArgs {
+    /// The configuration of `tollgate serve`; /etc/tollgate/tollgate.yaml where it is there
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
     #[command(flatten)]
     common: Common,
 }
@@ -76,18 +85,27 @@ struct Document<'a> {
     items: &'a [Item],
 }
 
-/// Looks at the machine.
+/// Where the configuration lies unless something else is said.
+const CONFIG: &str = "/etc/tollgate/tollgate.yaml";
+
+/// Looks at the machine, and at the configuration of its gate if there is one.
 pub(crate) fn run(args: &CheckArgs, out: &mut Out) -> Ended {
-    let items = [
+    let there = || Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG));
+    let config = args.config.clone().or_else(there);
+    let (config, state) = config.map(|file| config::items(&file)).unwrap_or_default();
+    let mut common = args.common.clone();
+    common.state = common.state.or(state);
+    let mut items = vec![
         kernel::version(),
         kernel::privileges(),
         kernel::cgroup(),
         kernel::programs(),
-        place::state(&args.common),
-        place::disk(&args.common),
-        place::clock(&args.common, out.is_terminal() && !args.common.json),
+        place::state(&common),
+        place::disk(&common),
+        place::clock(&common, out.is_terminal() && !common.json),
         place::authorities(),
     ];
+    items.extend(config);
     let worst = items.iter().map(|item| item.level).max().unwrap_or(Level::Failure);
     if args.common.json {
         out.json(&Document { ok: worst != Level::Failure, items: &items })?;

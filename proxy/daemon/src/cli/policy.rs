@@ -9,6 +9,7 @@ use serde_json::json;
 use super::failure::{Ended, Exit, Failure};
 use super::out::{Line, Out, Paint, counted};
 use crate::clock::Clock;
+use crate::policies::Policies;
 use crate::policy_file::{PolicyFault, PolicyFile};
 use crate::trust::hex;
 
@@ -26,7 +27,7 @@ pub(crate) struct PolicyArgs {
 enum Verb {
     /// Prints a contract: the built-in one, a program's profile, or a file if it is valid
     Show(ShowArgs),
-    /// Says everything that is wrong with a contract: exit code 0 if nothing is, 1 if not
+    /// Says everything that is wrong with a contract or a folder of them: exit code 0 if nothing is, 1 if not
     Check(CheckArgs),
 }
 
@@ -56,11 +57,13 @@ struct ShowArgs {
 
 /// Flags of `tollgate policy check`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate policy check policy.yaml")]
+#[command(
+    before_help = "Example:\n  tollgate policy check policy.yaml\n  tollgate policy check /etc/tollgate/policy"
+)]
 struct CheckArgs {
-    /// A contract's file
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// A contract's file, or a folder of them as `tollgate serve` reads it
+    #[arg(value_name = "PATH")]
+    path: PathBuf,
 
     /// Print one JSON document
     #[arg(long)]
@@ -101,10 +104,13 @@ fn show(args: &ShowArgs, out: &mut Out) -> Ended {
 }
 
 fn check(args: &CheckArgs, out: &mut Out) -> Ended {
-    let checked = PolicyFile::read(&args.file)
+    if args.path.is_dir() {
+        return check_folder(args, out);
+    }
+    let checked = PolicyFile::read(&args.path)
         .map_err(|fault| vec![fault])
         .and_then(|file| file.compile(Clock::system().now()));
-    let name = args.file.display().to_string();
+    let name = args.path.display().to_string();
     match checked {
         Ok(policy) if args.json => {
             out.json(&json!({
@@ -134,6 +140,64 @@ fn check(args: &CheckArgs, out: &mut Out) -> Ended {
     }
 }
 
+/// All files of the folder together, as they would come into force.
+fn check_folder(args: &CheckArgs, out: &mut Out) -> Ended {
+    let name = args.path.display().to_string();
+    match Policies::read(&args.path, Clock::system().now()) {
+        Ok(policies) if args.json => {
+            let files: Vec<_> = policies
+                .files()
+                .iter()
+                .map(|file| {
+                    json!({
+                        "file": file.file, "policy_id": file.id, "version": file.version,
+                        "sha256": hex(&file.digest), "agents": file.agents,
+                    })
+                })
+                .collect();
+            out.json(&json!({
+                "folder": name, "valid": true, "sha256": hex(policies.digest()), "files": files,
+                "agents": policies.agents().len(), "faults": [],
+            }))?;
+            Ok(Exit::Done)
+        }
+        Ok(policies) => {
+            for file in policies.files() {
+                let agents = counted(file.agents as u64, "agent", "agents");
+                let what = format!("{} · {} {} · {agents}", file.file, file.id, file.version);
+                out.line(&Line::new().paint(Paint::Good, "valid").text(format!(": {what}")))?;
+            }
+            let files = counted(policies.files().len() as u64, "file", "files");
+            let agents = counted(policies.agents().len() as u64, "agent", "agents");
+            let digest = hex(policies.digest());
+            out.line(&Line::of(format!("{name}: {files} · {agents} · sha256 {digest}")))?;
+            Ok(Exit::Done)
+        }
+        Err(faults) if args.json => {
+            let faults: Vec<_> = faults
+                .iter()
+                .map(|fault| {
+                    let mut item = fault_json(fault);
+                    if let Some(item) = item.as_object_mut() {
+                        item.insert("file".to_owned(), fault.file.clone().into());
+                    }
+                    item
+                })
+                .collect();
+            out.json(&json!({ "folder": name, "valid": false, "faults": faults }))?;
+            Ok(Exit::No)
+        }
+        Err(faults) => Err(Failure::no(wrong(faults.len(), &name))
+            .with_all(faults.iter().map(ToString::to_string))
+            .then(format!("correct it, then: tollgate policy check {name}"))),
+    }
+}
+
+/// `2 things are wrong with policy.yaml`.
+fn wrong(count: usize, with: &str) -> String {
+    format!("{} wrong with {with}", counted(count as u64, "thing is", "things are"))
+}
+
 fn fault_json(fault: &PolicyFault) -> serde_json::Value {
     json!({
         "line": fault.at.map(|at| at.0), "column": fault.at.map(|at| at.1),
@@ -143,9 +207,8 @@ fn fault_json(fault: &PolicyFault) -> serde_json::Value {
 
 /// Every fault on a line of its own.
 pub(crate) fn invalid(faults: &[PolicyFault]) -> Failure {
-    let count = counted(faults.len() as u64, "thing is", "things are");
     let file = faults.first().map(|fault| fault.file.clone()).unwrap_or_default();
-    Failure::no(format!("{count} wrong with {file}"))
+    Failure::no(wrong(faults.len(), &file))
         .with_all(faults.iter().map(ToString::to_string))
         .then("tollgate policy show --builtin")
 }

@@ -56,6 +56,8 @@ pub(crate) enum Unread {
     TooLarge,
     /// The gate holds too much already.
     NoRoom,
+    /// Fields follow it. They would be dropped, and servers that merge them into the head see another request.
+    Trailers,
     /// The client stopped in the middle.
     Broken,
     /// The client takes longer than anybody needs to send what it has.
@@ -93,7 +95,8 @@ where
     loop {
         let next = tokio::time::timeout(PIECE_WITHIN, body.frame());
         let Some(frame) = next.await.map_err(|_elapsed| Unread::Slow)? else { break };
-        let Ok(piece) = frame.map_err(|_broken| Unread::Broken)?.into_data() else { continue };
+        let frame = frame.map_err(|_broken| Unread::Broken)?;
+        let piece = frame.into_data().map_err(|_trailers| Unread::Trailers)?;
         read += piece.len() as u64;
         if read > limit {
             return Err(Unread::TooLarge);

@@ -97,19 +97,19 @@ impl Exchange {
         out: Outbound,
         reply: &mut Reply,
     ) -> Result<Sent<Full<Bytes>>, Failure> {
-        let connection = Arc::clone(&self.connection);
-        let Some(target) = connection.resolved.load_full() else {
+        let route = Arc::clone(&self.route);
+        let Some(target) = self.resolved.take() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
         let request = self.outbound(&head, out).map_err(Failure::NotSent)?;
         let key = PoolKey {
             tenant: Arc::clone(&self.run.tenant),
             credential: self.key().map(|key| key.credential.as_str().into()),
-            secure: connection.scheme == Scheme::Https,
-            host: Arc::clone(&connection.name),
-            port: connection.port,
+            secure: route.scheme == Scheme::Https,
+            host: Arc::clone(&route.name),
+            port: route.port,
         };
-        let sending = self.run.pool.send(&key, &target, request);
+        let sending = self.run.upstream.pool.send(&key, &target, request);
         tokio::select! {
             biased;
             scope = self.live.killed() => Err(Failure::Sent(super::killed(scope))),
@@ -117,7 +117,7 @@ impl Exchange {
             () = reply.closed() => Err(Failure::Gone),
             sent = tokio::time::timeout(HEAD_WITHIN, sending) => match sent {
                 Ok(sent) => sent.map_err(|error| failure(&error)),
-                Err(_elapsed) => Err(Failure::Sent(upstream::silent(&connection.host))),
+                Err(_elapsed) => Err(Failure::Sent(upstream::silent(&route.host))),
             },
         }
     }
@@ -134,9 +134,9 @@ impl Exchange {
         }
         if let Some(key) = self.key() {
             // The chain has refused it already; a key has no business here otherwise.
-            let held = self.run.credential_for(&self.connection.host);
-            let secure = self.connection.scheme == Scheme::Https;
-            if !secure || held.as_ref() != Some(&key.credential) {
+            let held = self.subject.terms.credential_for(&self.route.host, Some(&key.credential));
+            let secure = self.route.scheme == Scheme::Https;
+            if !secure || held.is_none_or(|held| held.name != key.credential) {
                 return Err(super::unsealed());
             }
             let unusable = |error: &dyn std::error::Error| {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings,
-    Reservation, Standing,
+    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Framing,
+    Presented, Reservation, Standing,
 };
 use decide::policy::Mode;
 use decide::{Known, Missing};
@@ -19,10 +19,10 @@ use wire::{Reading, Role, Scanned};
 use super::body::{self, Held, Unread};
 use super::{Exchange, Reply, Stop, settle};
 use crate::keys;
+use crate::listen::strict::Framed;
 use crate::money::{self, WorstCase, books::Payer};
 use crate::places;
 use crate::upstream::resolve::ResolveError;
-use crate::vault::known;
 
 /// How long a request waits for money that open exchanges may give back (DESIGN §5).
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,9 +40,7 @@ pub(crate) struct Body {
 impl Exchange {
     /// Who is calling, with which credentials, whereto: from the connection and the head alone.
     pub(crate) fn gather_ingress(&mut self, head: &Parts) {
-        let caller = self.run.caller();
-        let connection = Arc::clone(&self.connection);
-        self.case.destination = Known::Fact(connection.fact(connection.is_meant_by(head)));
+        let caller = self.subject.caller();
         let found = places::standing(head, self.dialect.places());
         let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
         let presented = self.gate.keys.present(&values, &caller, self.case.received);
@@ -55,8 +53,16 @@ impl Exchange {
             astray.into_iter().map(|place| CredentialStanding { place, what: Standing::Foreign });
         self.case.credentials = Known::Fact(placed.chain(astray).collect());
         self.used = presented.used;
-        self.case.key = Known::Fact(presented.presented);
-        let key = self.key().map(|key| key.id.clone());
+        let mut presented = presented.presented;
+        if let Presented::Key(key) = &mut presented {
+            key.bound = self.connection.bound(&self.subject, &values);
+        }
+        self.case.key = Known::Fact(presented);
+        let (key, stands_for) =
+            self.key().map(|key| (key.id.clone(), key.credential.clone())).unzip();
+        let meant = self.route.is_meant_by(head);
+        let destination = self.route.fact(&self.subject.terms, stands_for.as_deref(), meant);
+        self.case.destination = Known::Fact(destination);
         if let Some(key) = &key {
             self.live.uses_key(key);
         }
@@ -69,15 +75,15 @@ impl Exchange {
         let value = found.value.as_str();
         if keys::is_virtual(value) {
             // Where nothing replaces it, it would leave as it is.
-            let credential = self.run.credential_for(&self.connection.host);
-            let takes =
-                credential.as_deref().and_then(known::named).map_or(&[][..], |it| it.places);
+            let held = self.subject.terms.credential_for(&self.route.host, None);
+            let takes = held.map_or(&[][..], |held| held.kind.places);
             return match places::form(&found.place) {
                 Some(form) if takes.contains(&form) => Standing::VirtualKey,
                 Some(_) | None => Standing::Foreign,
             };
         }
-        if found.place.role == Role::Account && self.run.sets_account(&found.place, value) {
+        if found.place.role == Role::Account && self.subject.terms.sets_account(&found.place, value)
+        {
             return Standing::SetByGate;
         }
         let shaped = decide::scan::find(value).first().map(|secret| secret.class);
@@ -93,7 +99,7 @@ impl Exchange {
         reply: &mut Reply,
     ) -> Result<Body, Stop> {
         let limit = self.body_limit();
-        let budgets = [&self.run.bodies, &self.gate.bodies];
+        let budgets = [&self.run.room.load().bodies.clone(), &self.gate.bodies];
         let read = self.unless_stopped(reply, body::collect(incoming, limit, budgets)).await?;
         Ok(match read {
             Ok(whole) => {
@@ -108,10 +114,15 @@ impl Exchange {
                 }
             }
             // What is not at hand whole cannot be sent. Observe lets a fault pass, and nothing missing.
-            Err(Unread::TooLarge) if self.run.mode == Mode::Observe => {
+            Err(Unread::TooLarge | Unread::Trailers)
+                if self.subject.terms.mode == Mode::Observe =>
+            {
                 Body::unread(None, Some(Missing::Malformed))
             }
             Err(Unread::TooLarge) => Body::unread(Some(EnvelopeFault::Oversize(limit)), None),
+            Err(Unread::Trailers) => {
+                Body::unread(Some(EnvelopeFault::Framing(Framing::Trailers)), None)
+            }
             Err(Unread::NoRoom) => Body::unread(None, Some(Missing::Unreachable)),
             Err(Unread::Broken | Unread::Slow) => Body::unread(None, Some(Missing::Malformed)),
         })
@@ -119,8 +130,8 @@ impl Exchange {
 
     fn body_limit(&self) -> u64 {
         let usual = self.dialect.body_limit(&self.endpoint);
-        let Some(contract) = self.run.contract() else { return usual };
-        let granted = contract.grants(&self.connection.host, self.connection.port);
+        let Some(contract) = self.subject.terms.contract() else { return usual };
+        let granted = contract.grants(&self.route.host, self.route.port);
         granted.filter_map(|grant| grant.upload).max().unwrap_or(usual)
     }
 
@@ -132,7 +143,33 @@ impl Exchange {
         reading: &Reading<'_>,
         reply: &mut Reply,
     ) -> Result<(), Stop> {
-        let mut faults = wire::envelope::head(head, self.connection.provider);
+        self.case.envelope = self.envelope(head, body, reading);
+        self.case.ask = Known::Fact(reading.ask.clone().map(|mut ask| {
+            ask.foreign_objects = self.run.not_ours(&reading.objects);
+            ask
+        }));
+        self.case.endpoint = Known::Fact(self.endpoint.clone());
+        let limit = self.subject.terms.contract().and_then(|contract| contract.rate);
+        let (rate, _entered) = self.gate.rates.enter(&self.run.agent, limit, self.case.received);
+        self.case.rate = Known::Fact(rate);
+        self.case.address = self.address(reply).await?;
+        Ok(())
+    }
+
+    /// What is wrong with the request. Of one that was cut off for it there is nothing that observe could send.
+    fn envelope(&self, head: &Parts, body: &Body, reading: &Reading<'_>) -> Known<Envelope> {
+        let framing = head.extensions.get::<Framed>().and_then(Framed::fault);
+        let unsendable = framing.or_else(|| wire::envelope::oversize(head));
+        let missing = match (&unsendable, self.subject.terms.mode) {
+            (Some(_), Mode::Observe) => Some(Missing::Malformed),
+            (Some(_), Mode::Enforce) => None,
+            (None, _) => body.missing,
+        };
+        if let Some(missing) = missing {
+            return Known::Missing(missing);
+        }
+        let mut faults = Vec::from_iter(unsendable);
+        faults.extend(wire::envelope::head(head, self.route.provider));
         if head.version < http::Version::HTTP_2 && head.uri.scheme().is_some() {
             faults.push(EnvelopeFault::PathForm);
         }
@@ -140,35 +177,22 @@ impl Exchange {
         if body.faults.is_empty() && body.missing.is_none() {
             faults.extend(reading.faults.iter().cloned());
         }
-        self.case.envelope = body.missing.map_or_else(
-            || Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 }),
-            Known::Missing,
-        );
-        self.case.ask = Known::Fact(reading.ask.clone().map(|mut ask| {
-            ask.foreign_objects = self.run.not_ours(&reading.objects);
-            ask
-        }));
-        self.case.endpoint = Known::Fact(self.endpoint.clone());
-        let limit = self.run.contract().and_then(|contract| contract.rate);
-        let (rate, _entered) = self.gate.rates.enter(&self.run.agent, limit, self.case.received);
-        self.case.rate = Known::Fact(rate);
-        self.case.address = self.address(reply).await?;
-        Ok(())
+        Known::Fact(Envelope { faults, bytes: body.sent.len() as u64 })
     }
 
     /// Resolves the destination's name, once the contract admits the name as text.
-    async fn address(&self, reply: &mut Reply) -> Result<Known<Address>, Stop> {
-        let connection = &self.connection;
-        let admitted = self.run.admits(&connection.host, connection.port);
-        let looks_up = admitted || self.run.mode == Mode::Observe;
-        if !looks_up || !connection.agrees {
+    async fn address(&mut self, reply: &mut Reply) -> Result<Known<Address>, Stop> {
+        let route = Arc::clone(&self.route);
+        let admitted = self.subject.terms.admits(&route.host, route.port);
+        let looks_up = admitted || self.subject.terms.mode == Mode::Observe;
+        if !looks_up || !route.agrees {
             return Ok(Known::Fact(Address::NotLookedUp));
         }
-        let resolving = self.run.resolver.resolve(&connection.host, connection.port);
+        let resolving = self.run.upstream.resolver.resolve(&route.host, route.port);
         Ok(match self.unless_stopped(reply, resolving).await? {
             Ok(resolved) => {
                 let fact = settle::address(&resolved);
-                connection.resolved.store(Some(Arc::new(resolved)));
+                self.resolved = Some(resolved);
                 Known::Fact(fact)
             }
             Err(ResolveError::NoSuchName(_)) => Known::Fact(Address::NoSuchName),
@@ -204,7 +228,8 @@ impl Exchange {
         reading: &Reading<'_>,
         reply: &mut Reply,
     ) -> Result<(), Stop> {
-        if self.endpoint.class != EndpointClass::Priced {
+        let free = self.subject.terms.holdings.is_free(&self.route.host);
+        if self.endpoint.class != EndpointClass::Priced || free {
             self.case.budget = Known::Fact(Reservation::NotNeeded);
             return Ok(());
         }
@@ -227,7 +252,7 @@ impl Exchange {
         let asked = money::books::Reserve {
             id: self.case.id.clone(),
             payer: self.payer(&ask),
-            limits: self.run.limits(),
+            limits: self.subject.terms.limits(),
             worst,
         };
         let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
@@ -243,10 +268,10 @@ impl Exchange {
     /// The output limit that enforce writes into a request that sets none: the contract's, or the
     /// model's own where that is less.
     fn output_limit_of_contract(&self, ask: &Ask) -> Option<u64> {
-        if ask.output_limit.is_some() || self.run.mode == Mode::Observe {
+        if ask.output_limit.is_some() || self.subject.terms.mode == Mode::Observe {
             return None;
         }
-        let limit = self.run.contract()?.max_tokens?;
+        let limit = self.subject.terms.contract()?.max_tokens?;
         let most = self.price().and_then(|price| price.max_output);
         Some(most.map_or(limit, |most| limit.min(most)))
     }
@@ -257,7 +282,7 @@ impl Exchange {
         let facts = reading.document.as_ref().map(wire::price_facts).unwrap_or_default();
         let fields: Vec<(&str, &str)> =
             facts.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let ceiling = self.run.contract().and_then(|contract| contract.provider_calls);
+        let ceiling = self.subject.terms.contract().and_then(|contract| contract.provider_calls);
         let weighed = money::Weighed {
             ask,
             counted: None,
@@ -275,9 +300,9 @@ impl Exchange {
             run: self.run.id.clone(),
             key: self.key().map(|key| key.id.clone()).unwrap_or_default(),
             agent: self.run.agent.clone(),
-            team: self.run.policy.team.clone(),
+            team: self.subject.terms.policy.team.clone(),
             model: ask.model.clone(),
-            cost_center: self.run.policy.cost_center.clone(),
+            cost_center: self.subject.terms.policy.cost_center.clone(),
         }
     }
 

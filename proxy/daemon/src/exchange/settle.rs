@@ -1,6 +1,6 @@
 //! What is written down and paid at the end of an exchange, and what its caller is told.
 
-use audit::{Kind, Source};
+use audit::Kind;
 use decide::case::{Address, BudgetScope, Case, MicroUsd, Presented, Timestamp};
 use decide::{Decision, Known, Missing, Reason, Refusal, RuleId, Setting};
 use http::Response;
@@ -10,12 +10,16 @@ use super::forward::{Failure, Outbound};
 use super::{Exchange, Reply};
 use crate::answer::body::AnswerBody;
 use crate::clock;
+use crate::exchange::Unanswered;
+use crate::gate::Gate;
 use crate::intake::Connection;
 use crate::journal::Unrecorded;
 use crate::keys::KeyUsed;
 use crate::money::books::Booked;
 use crate::money::{self, Settlement};
 use crate::record::{Amended, Decided, Outcome, Usage};
+use crate::route::Route;
+use crate::subject::Subject;
 use crate::upstream::resolve::Resolved;
 
 /// Headers in which providers name their own id of a request.
@@ -36,7 +40,7 @@ impl Exchange {
             credential: key.map(|key| key.credential.clone()),
             amended: out.map_or_else(Amended::default, |out| out.amended),
             trace: &self.trace,
-            ..Written::of(&self.connection, &self.case, decision)
+            ..Written::of(&self.gate, &self.subject, &self.route, &self.case, decision)
         };
         written.commit().await
     }
@@ -155,7 +159,7 @@ impl Exchange {
         outcome.took_us = now.0.saturating_sub(self.case.received.0);
         outcome.first_byte_us = first_byte.map(|at| at.0.saturating_sub(self.case.received.0));
         if let Some(refusal) = &outcome.cut {
-            self.run.note_refused(refusal, &self.connection.host, &self.case.id);
+            self.run.note_refused(refusal, &self.route.host, &self.case.id);
             self.gate.metrics.cuts.with_label_values(&[refusal.rule.name()]).inc();
         }
         if let Some(observed) = &outcome.observed {
@@ -194,7 +198,7 @@ impl Exchange {
             metrics.tokens.with_label_values(&["input"]).inc_by(usage.all_input());
             metrics.tokens.with_label_values(&["output"]).inc_by(usage.output);
         }
-        let limit = self.run.contract().and_then(|contract| contract.budgets.run);
+        let limit = self.subject.terms.contract().and_then(|contract| contract.budgets.run);
         let limit = self.gate.books.run_limit(&self.run.id, limit);
         if let Some(line) = limit.and_then(|limit| self.run.warning(limit)) {
             self.run.notify(&line);
@@ -271,7 +275,9 @@ impl Ended {
 /// A decision on its way to the ledger.
 #[derive(Debug)]
 pub(crate) struct Written<'a> {
-    connection: &'a Connection,
+    gate: &'a Gate,
+    subject: &'a Subject,
+    route: &'a Route,
     case: &'a Case,
     decision: &'a Decision,
     trace: &'a str,
@@ -284,9 +290,17 @@ pub(crate) struct Written<'a> {
 
 impl<'a> Written<'a> {
     /// A decision that books nothing and uses no key.
-    pub(crate) fn of(connection: &'a Connection, case: &'a Case, decision: &'a Decision) -> Self {
+    pub(crate) fn of(
+        gate: &'a Gate,
+        subject: &'a Subject,
+        route: &'a Route,
+        case: &'a Case,
+        decision: &'a Decision,
+    ) -> Self {
         Self {
-            connection,
+            gate,
+            subject,
+            route,
             case,
             decision,
             trace: &case.id,
@@ -304,13 +318,14 @@ impl<'a> Written<'a> {
     ///
     /// It is not, so it must not be carried out.
     pub(crate) async fn commit(self) -> Result<(), Unrecorded> {
-        let Connection { gate, run, host, .. } = self.connection;
+        let Self { gate, subject, route, .. } = self;
+        let Subject { run, terms, .. } = subject;
         match &self.decision.outcome {
             decide::Outcome::Refuse(refusal) => {
-                run.note_refused(refusal, host, &self.case.id);
+                run.note_refused(refusal, &route.host, &self.case.id);
                 let rule = refusal.rule.name();
                 gate.metrics.decisions.with_label_values(&["refuse", rule]).inc();
-                if !gate.journal.is_single(Source::Agent(run.agent.clone()), refusal) {
+                if !gate.journal.is_single(subject.source(), refusal) {
                     return Ok(());
                 }
             }
@@ -328,10 +343,10 @@ impl<'a> Written<'a> {
             trace: self.trace.to_owned(),
             run: run.id.clone(),
             agent: run.agent.clone(),
-            mode: run.mode,
+            mode: terms.mode,
             case: self.case,
             decision: self.decision,
-            policy: run.policy_digest.clone(),
+            policy: terms.policy_digest.clone(),
             credential: self.credential,
             amended: self.amended,
         };
@@ -343,17 +358,48 @@ impl<'a> Written<'a> {
 }
 
 /// Records a connection that is refused before a request could be read on it.
-pub(crate) async fn refuse_connection(connection: &Connection, refusal: Refusal) {
-    let received = connection.gate.clock.now();
-    let Ok(id) = clock::ulid(received) else { return };
+pub(crate) async fn refuse_connection(
+    gate: &Gate,
+    subject: &Subject,
+    route: &Route,
+    refusal: Refusal,
+) {
+    let Ok(id) = clock::ulid(gate.clock.now()) else { return };
+    refuse(gate, subject, route, id, refusal).await;
+}
+
+async fn refuse(gate: &Gate, subject: &Subject, route: &Route, id: String, refusal: Refusal) {
+    let received = gate.clock.now();
     let mut case = Case::opened(id, received);
-    case.caller = Known::Fact(connection.run.caller());
-    case.destination = Known::Fact(connection.fact(true));
+    case.caller = Known::Fact(subject.caller());
+    case.destination = Known::Fact(route.fact(&subject.terms, None, true));
     let decision =
         Decision { outcome: decide::Outcome::Refuse(refusal), observed: None, trail: Vec::new() };
-    if let Err(error) = Written::of(connection, &case, &decision).commit().await {
+    if let Err(error) = Written::of(gate, subject, route, &case, &decision).commit().await {
         tracing::error!(%error, "a refused connection is not recorded");
     }
+}
+
+/// Refuses a request of an agent that takes as much of the gate as it may; nothing of it is read.
+///
+/// # Errors
+///
+/// The system has no random numbers, so the refusal has no id.
+pub(crate) async fn refuse_busy(
+    connection: &Connection,
+    subject: &Subject,
+    route: &Route,
+    what: &str,
+) -> Result<Response<AnswerBody>, Unanswered> {
+    let gate = &connection.gate;
+    let id = clock::ulid(gate.clock.now()).map_err(|_no_random| Unanswered)?;
+    let reason = Reason::Busy(format!("the agent has {what}"));
+    let refusal = Refusal { rule: RuleId("filtering/throttle"), reason };
+    let hint = hint_in(&subject.run.id, subject.run.setting, &refusal);
+    let told = Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
+    let response = whole(wire::dialect(route.provider).refuse(&told));
+    refuse(gate, subject, route, id, refusal).await;
+    Ok(response)
 }
 
 /// The fact of where a name leads.

@@ -121,6 +121,14 @@ pub fn connect(state: &StateFolder) -> Result<Option<Conn>, ClientError> {
 pub fn connect_or_spawn(state: &StateFolder) -> Result<Conn, ClientError> {
     let place = Place::of(state)?;
     let key = load_or_make_master_key(state)?;
+    if state.key().is_some() {
+        let none = || {
+            let why =
+                "none runs, and its key is not in the state folder: tollgate serve --config FILE";
+            ClientError::NotStarted(why.to_owned())
+        };
+        return meet(&place, &key, state)?.ok_or_else(none);
+    }
     let (start, mut pause) = (Instant::now(), FIRST);
     loop {
         if let Some(conn) = meet(&place, &key, state)? {

@@ -1,79 +1,19 @@
-//! How the gate's process starts, serves until its last connection closes, and ends.
+//! How the process of `exec`'s gate starts, serves until its last connection closes, and ends.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use audit::{Kind, Ledger, OpenError, Opened, Options, Who};
+use tokio::runtime::Runtime;
 
-use super::serve;
-use super::views::{Shared, Views};
-use super::{BODIES, Gate};
-use crate::clock::{self, Clock};
-use crate::exchange::body::ByteBudget;
+use super::Gate;
+use super::open::{self, StartError, system};
+use super::serve::{self, Until};
 use crate::folder::StateFolder;
-use crate::gate::socket::{Listener, Place, StateKey, load_or_make_master_key};
+use crate::gate::socket::{Listener, Place, StateKey};
 use crate::gate::start::Start;
-use crate::journal::Journal;
-use crate::keys::Keys;
-use crate::kills::Kills;
-use crate::listen::mint::{Authority, Leaves, MintError, Parts};
-use crate::metrics::Metrics;
-use crate::money::{Books, Catalog};
-use crate::rates::Rates;
-use crate::record::Outcome;
-use crate::vault::{MasterKey, Secret, Vault, VaultError};
 
-/// The vault's name for the deployment's CA.
-const CA: &str = "tollgate/ca";
 /// How long a new gate waits for whoever started it.
 const FIRST_CALL: Duration = Duration::from_secs(20);
-/// The most worker threads that carry traffic.
-const WORKERS: usize = 8;
-
-/// Why a gate cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Another gate holds this state folder.
-    #[error("another gate holds this state folder")]
-    Busy,
-    /// The ledger cannot be opened.
-    #[error("the ledger cannot be opened: {0}")]
-    Ledger(#[source] OpenError),
-    /// The ledger has less than it acknowledged.
-    #[error(
-        "the ledger falls short of what it acknowledged ({0}); restore the state folder from its backup. Everything is refused until then"
-    )]
-    Behind(String),
-    /// An entry cannot be understood.
-    #[error(
-        "entry {0} of the ledger cannot be understood: it was written by a newer tollgate; use that one"
-    )]
-    Unread(u64),
-    /// The state's key or the socket's folder cannot be used.
-    #[error("{0}")]
-    Key(String),
-    /// The vault cannot be opened.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// The CA cannot be used.
-    #[error(transparent)]
-    Mint(#[from] MintError),
-    /// The price catalog in this program is broken.
-    #[error("the built-in price catalog cannot be read: {0}")]
-    Catalog(String),
-    /// The system refuses something that every process needs.
-    #[error("{what}: {source}")]
-    System {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        source: std::io::Error,
-    },
-}
-
-fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> StartError {
-    move |source| StartError::System { what, source }
-}
 
 /// The gate's process, from its start to its end. Returns the exit code.
 #[must_use]
@@ -102,141 +42,26 @@ struct Running {
     gate: Arc<Gate>,
     listener: Listener,
     key: StateKey,
-    traffic: tokio::runtime::Runtime,
+    traffic: Runtime,
 }
 
 impl Running {
     fn start(state: &StateFolder) -> Result<Self, StartError> {
-        // Both TLS stacks of this process use one provider of cryptography; a second call changes nothing.
-        drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
-        let key =
-            load_or_make_master_key(state).map_err(|error| StartError::Key(error.to_string()))?;
-        let folder = || state.fd().try_clone_to_owned().map_err(system("opening the state folder"));
-        let master = MasterKey::open(folder()?)?;
-        let clock = Clock::system();
-        let (ledger, views) = open_ledger(state, &key, &clock)?;
-        let vault = Vault::open(folder()?, &master)?;
-        let leaves = Leaves::new(authority(&vault, &clock)?, clock.now())?;
-        let catalog =
-            Catalog::built_in().map_err(|error| StartError::Catalog(error.to_string()))?;
-        let books = Books::new(views.books);
-        let journal = Journal::new(ledger, clock.clone());
-        doubt_what_is_open(&books, &journal, &clock);
-        let keys = Keys::new(&master, views.keys);
-        remember(&keys, &vault)?;
-        let gate = Arc::new(Gate {
-            keys,
-            kills: Arc::new(Kills::new(views.switches)),
-            books,
-            catalog,
-            rates: Rates::default(),
-            vault,
-            leaves,
-            bodies: ByteBudget::of(BODIES),
-            metrics: Metrics::new().map_err(|error| StartError::Catalog(error.to_string()))?,
-            runs: Mutex::default(),
-            turn: super::acts::Turn::default(),
-            journal,
-            clock,
-        });
+        let (gate, key, _views) = open::open(state)?;
         let place = Place::of(state).map_err(|error| StartError::Key(error.to_string()))?;
         let listener = Listener::bind(place).map_err(system("listening for the command line"))?;
-        let traffic = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(workers())
-            .thread_name("traffic")
-            .enable_all()
-            .build()
-            .map_err(system("starting threads"))?;
-        Ok(Self { gate, listener, key, traffic })
+        Ok(Self { gate, listener, key, traffic: open::traffic()? })
     }
 
     /// Serves connections, each on a thread of its own, and ends with the last of them.
     fn until_nobody_is_left(self) {
         let Self { gate, listener, key, traffic } = self;
         let handle = traffic.handle().clone();
-        serve::until_nobody_is_left(&gate, &listener, &key, &handle, FIRST_CALL);
+        serve::serve(&gate, &listener, &key, &handle, &Until::NobodyIsLeft(FIRST_CALL));
         // From here on a client finds no socket, and starts a gate of its own once the ledger's lock is free.
         drop(listener);
         gate.journal.flush(true);
         traffic.shutdown_timeout(Duration::from_secs(1));
         gate.journal.ledger().close();
-    }
-}
-
-fn open_ledger(
-    state: &StateFolder,
-    key: &StateKey,
-    clock: &Clock,
-) -> Result<(Ledger, Views), StartError> {
-    let shared = Shared::default();
-    let time = clock.clone();
-    let mut options = Options::new(
-        state.path(),
-        audit::MasterKey::new(**key),
-        Box::new(shared.clone()),
-        Arc::new(move || time.now().0),
-        Arc::new(|bytes: &mut [u8]| getrandom::fill(bytes).map_err(std::io::Error::from)),
-    );
-    options.poisoned = Box::new(|error| {
-        tracing::error!(%error, "the ledger has stopped: every stream ends, the gate exits and recovers from disk");
-        std::process::exit(3);
-    });
-    let ledger = match Ledger::open(options) {
-        Ok(Opened::Ready(ledger)) => ledger,
-        Ok(Opened::Behind(behind)) => return Err(StartError::Behind(behind.loss().found.clone())),
-        Err(OpenError::Busy { .. }) => return Err(StartError::Busy),
-        Err(error) => return Err(StartError::Ledger(error)),
-    };
-    let views = shared.now();
-    views.unread.map_or(Ok((ledger, views.clone())), |seq| Err(StartError::Unread(seq)))
-}
-
-/// The real keys in the vault are recognised wherever an agent holds one.
-fn remember(keys: &Keys, vault: &Vault) -> Result<(), StartError> {
-    for name in vault.names() {
-        if let Some(kind) = vault.provider(&name) {
-            keys.remember(&vault.reveal(&name)?, kind.shape);
-        }
-    }
-    Ok(())
-}
-
-/// One worker for each processor that this process may use: more would only wait for each other.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS)
-}
-
-/// The deployment's CA: made once, sealed in the vault.
-fn authority(vault: &Vault, clock: &Clock) -> Result<Authority, StartError> {
-    if vault.names().iter().any(|name| name == CA) {
-        let sealed = vault.reveal(CA)?;
-        let bytes = sealed.reveal();
-        let broken = || MintError::Authority("certificate and key");
-        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(broken)?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let (certificate, key) = rest.split_at_checked(length).ok_or_else(broken)?;
-        return Ok(Authority::load(certificate, key, clock::random)?);
-    }
-    let (authority, Parts { certificate, key }) = Authority::create(clock.now(), clock::random)?;
-    let length = u32::try_from(certificate.len()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(4 + certificate.len() + key.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&certificate);
-    bytes.extend_from_slice(&key);
-    vault.seal(CA, &Secret::new(bytes.into()))?;
-    Ok(authority)
-}
-
-/// After a crash every decision without an outcome is in doubt, with its whole reservation.
-fn doubt_what_is_open(books: &Books, journal: &Journal, clock: &Clock) {
-    for settled in books.doubt_open(clock.now()) {
-        let outcome = Outcome {
-            id: settled.id.clone(),
-            in_doubt: Some(settled.in_doubt),
-            broken: true,
-            settled: Some(settled),
-            ..Outcome::default()
-        };
-        journal.ride(Kind::Outcome, Who::default(), &outcome);
     }
 }

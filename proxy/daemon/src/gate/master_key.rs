@@ -73,6 +73,9 @@ pub fn load_or_make_master_key(state: &StateFolder) -> Result<Zeroizing<[u8; 32]
 ///
 /// As [`load_or_make_master_key`], and where there is none.
 pub fn load_master_key(state: &StateFolder) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+    if let Some(key) = state.key() {
+        return Ok(key.clone());
+    }
     let folder = || state.shown().display().to_string();
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = match rustix::fs::openat(state.fd(), MASTER_KEY, flags, Mode::empty()) {

@@ -8,6 +8,7 @@ mod act;
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 
 use decide::Policy;
 use decide::case::MicroUsd;
@@ -17,6 +18,7 @@ use zeroize::Zeroize;
 use crate::keys::KeyRow;
 use crate::kills;
 use crate::record::Widened;
+use crate::service::Role;
 use crate::vault::Listed;
 
 pub use act::{
@@ -60,6 +62,8 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
+    /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
+    HandOver,
 }
 
 /// A kill switch, as an operator names it.
@@ -245,6 +249,11 @@ pub enum Answer {
     Metrics {
         /// The text.
         text: String,
+    },
+    /// The listeners follow as descriptors, in this order, in one message of one byte.
+    HandedOver {
+        /// What each is for, and where it listens.
+        sockets: Vec<(Role, SocketAddr)>,
     },
     /// It could not be done.
     Failed {

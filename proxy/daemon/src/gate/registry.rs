@@ -1,8 +1,6 @@
 //! How a run begins and ends at the gate.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -15,21 +13,19 @@ use decide::policy::Mode;
 use ebpf::Enforcement;
 use launch::Listeners;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::protocol::{Prepared, Register, Sealing, Summary};
 use super::socket::Conn;
 use super::{Gate, RUN_BODIES};
 use crate::clock;
-use crate::exchange::body::ByteBudget;
-use crate::intake;
+use crate::intake::redirected::{self, Redirected};
 use crate::keys::{KeyEvent, Wanted};
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
-use crate::record::{self, RunEvent};
-use crate::run::{CONNECTIONS, EXCHANGES, Run, Tally};
+use crate::record::{self, RunEvent, Widened};
+use crate::run::{CONNECTIONS, EXCHANGES, Run, Sizes, Upstream};
+use crate::terms::{Held, Holdings, Terms};
 use crate::upstream::connect::{Connector, read_authorities};
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{ConnectTo, Resolver};
@@ -43,6 +39,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Registered {
     run: Arc<Run>,
     by: String,
+    widened: Widened,
+    /// The ledger's next entry when the run began.
+    first_entry: u64,
 }
 
 /// Takes up a run: its sockets, the kernel programs, its keys. Nothing runs in it yet.
@@ -57,18 +56,26 @@ pub(super) fn register(
     let started = gate.clock.now();
     let id = clock::ulid(started).context("no random numbers")?;
     let inside = traffic.enter();
-    let run = Arc::new(run(gate, &register, id, started, enforcement, stderr)?);
+    let run = Arc::new(run(&register, id, started, stderr)?);
     drop(inside);
-    let event = run_event(&run, &register.by, RunEvent::Started, None);
+    let registered = Registered {
+        run: Arc::clone(&run),
+        by: register.by,
+        widened: register.widened,
+        first_entry: gate.journal.ledger().status().entries,
+    };
+    let event = registered.event(RunEvent::Started, None);
     traffic.block_on(gate.journal.commit(Kind::Run, run.who(None), &event))?;
-    let registered = Registered { run: Arc::clone(&run), by: register.by };
+    let redirected = Redirected {
+        gate: Arc::clone(gate),
+        run: Arc::clone(&run),
+        enforcement,
+        names: Addresses::default(),
+    };
     let issued = traffic.block_on(issue(gate, &run, register.keys));
-    match issued.and_then(|env| open(gate, &run, listeners, traffic).map(|()| env)) {
+    match issued.and_then(|env| open(redirected, listeners, traffic).map(|()| env)) {
         Ok(env) => {
-            gate.runs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(run.id.clone(), Arc::clone(&run));
+            gate.enter(Arc::clone(&run));
             let ca_pem = gate.leaves.authority().pem();
             Ok((registered, Prepared { run: run.id.clone(), env, ca_pem }))
         }
@@ -96,12 +103,11 @@ fn descriptors(conn: &Conn) -> anyhow::Result<Descriptors> {
     Ok(Descriptors { listeners: Listeners::from_fds(fds)?, cgroup, stderr })
 }
 
+/// The run, and what policy and the user's words decide about it.
 fn run(
-    gate: &Gate,
     register: &Register,
     id: String,
     started: Timestamp,
-    enforcement: Enforcement,
     stderr: OwnedFd,
 ) -> anyhow::Result<Run> {
     let overrides = register
@@ -111,40 +117,33 @@ fn run(
         .map(|text| text.parse::<ConnectTo>())
         .collect::<Result<Vec<_>, _>>()?;
     let contract = register.policy.contract(&register.agent);
-    let mut credentials = BTreeMap::new();
+    let mut holdings =
+        Holdings { accounts: register.accounts.iter().cloned().collect(), ..Holdings::default() };
     for key in &register.keys {
-        let credential = known::named(&key.credential)
+        let kind = known::named(&key.credential)
             .ok_or_else(|| anyhow!("no credential is called {}", key.credential))?;
-        for host in credential.hosts {
-            credentials.insert((*host).to_owned(), credential.name.to_owned());
+        for host in kind.hosts {
+            let held = Held { name: kind.name.to_owned(), kind };
+            holdings.credentials.entry((*host).to_owned()).or_default().push(held);
         }
     }
-    Ok(Run {
+    let terms = Terms {
+        agent: register.agent.clone(),
         mode: contract.map_or(Mode::Enforce, |contract| contract.mode),
         policy_digest: crate::trust::hex(&register.policy.digest),
-        id,
-        setting: Setting::Exec,
-        agent: register.agent.clone(),
-        command: register.command.clone(),
         policy: Arc::new(register.policy.clone()),
-        started,
-        widened: register.widened.clone(),
+        policies: register.policy.digest,
+        holdings: Arc::new(holdings),
+    };
+    let upstream = Upstream {
         resolver: Resolver::system(overrides).context("the system's resolver configuration")?,
         pool: Pool::new(connector(&register.upstream_ca)?),
-        tenant: register.agent.as_str().into(),
-        credentials,
-        accounts: register.accounts.iter().cloned().collect(),
-        enforcement,
-        names: Addresses::default(),
-        tasks: TaskTracker::new(),
-        over: CancellationToken::new(),
-        connections: Arc::new(Semaphore::new(CONNECTIONS)),
-        exchanges: Arc::new(Semaphore::new(EXCHANGES)),
-        bodies: ByteBudget::of(RUN_BODIES),
-        first_entry: gate.journal.ledger().status().entries,
-        objects: Mutex::default(),
-        tally: Mutex::new(Tally::default()),
-        notices: Mutex::new(File::from(stderr)),
+    };
+    let sizes = Sizes { connections: CONNECTIONS, exchanges: EXCHANGES, bodies: RUN_BODIES };
+    Ok(Run {
+        command: Some(register.command.clone()),
+        notices: Some(Mutex::new(File::from(stderr))),
+        ..Run::begun(id, Setting::Exec, started, terms, Arc::new(upstream), sizes)
     })
 }
 
@@ -165,7 +164,7 @@ async fn issue(
     run: &Run,
     keys: Vec<super::protocol::RealKey>,
 ) -> anyhow::Result<Vec<(String, Sealing)>> {
-    let terms = run.contract().map(|contract| contract.keys).unwrap_or_default();
+    let terms = run.terms().contract().map(|contract| contract.keys).unwrap_or_default();
     let expires = terms
         .lifetime_seconds
         .map(|seconds| Timestamp(run.started.0.saturating_add(seconds.saturating_mul(1_000_000))));
@@ -195,28 +194,25 @@ async fn issue(
 }
 
 /// Starts to accept what the kernel redirects, and to answer names.
-fn open(
-    gate: &Arc<Gate>,
-    run: &Arc<Run>,
-    listeners: Listeners,
-    traffic: &Handle,
-) -> anyhow::Result<()> {
-    let responder = Arc::new(Mutex::new(Responder::new(run.names.clone())));
-    let names = Arc::new(Names::of(Arc::clone(gate), Arc::clone(run)));
+fn open(redirected: Redirected, listeners: Listeners, traffic: &Handle) -> anyhow::Result<()> {
+    let redirected = Arc::new(redirected);
+    let Redirected { gate, run, names, .. } = redirected.as_ref();
+    let responder = Arc::new(Mutex::new(Responder::new(names.clone())));
+    let directory = Arc::new(Names::of(Arc::clone(gate), Arc::clone(run)));
     let _inside = traffic.enter();
     for listener in listeners.intake {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        run.tasks.spawn(intake::accept(Arc::clone(gate), Arc::clone(run), listener));
+        run.tasks.spawn(redirected::accept(Arc::clone(&redirected), listener));
     }
     for socket in listeners.dns_udp {
-        let serving =
-            serve_udp(socket, Arc::clone(&responder), Arc::clone(&names), gate.clock.clone());
+        let (responder, directory) = (Arc::clone(&responder), Arc::clone(&directory));
+        let serving = serve_udp(socket, responder, directory, gate.clock.clone());
         run.tasks.spawn(until_over(run.over.clone(), serving));
     }
     for listener in listeners.dns_tcp {
-        let serving =
-            serve_tcp(listener, Arc::clone(&responder), Arc::clone(&names), gate.clock.clone());
+        let (responder, directory) = (Arc::clone(&responder), Arc::clone(&directory));
+        let serving = serve_tcp(listener, responder, directory, gate.clock.clone());
         run.tasks.spawn(until_over(run.over.clone(), serving));
     }
     Ok(())
@@ -233,12 +229,29 @@ async fn until_over(over: CancellationToken, serving: impl Future<Output = std::
 }
 
 impl Registered {
+    fn event(&self, event: RunEvent, exit: Option<i32>) -> record::Run {
+        let Self { run, by, widened, .. } = self;
+        let terms = run.terms();
+        record::Run {
+            run: run.id.clone(),
+            agent: run.agent.clone(),
+            command: run.command.clone().unwrap_or_default(),
+            policy: terms.policy_digest.clone(),
+            policy_id: format!("{} {}", terms.policy.id, terms.policy.version),
+            mode: terms.mode,
+            by: by.clone(),
+            event,
+            exit,
+            widened: widened.clone(),
+        }
+    }
+
     /// Ends the run: what is still under way is settled, then it is written down.
     pub(super) fn finish(self, gate: &Arc<Gate>, traffic: &Handle, exit: Option<i32>) -> Summary {
-        let Self { run, by } = self;
+        let event = self.event(RunEvent::Ended, exit);
+        let Self { run, first_entry, .. } = self;
         run.over.cancel();
         run.tasks.close();
-        let event = run_event(&run, &by, RunEvent::Ended, exit);
         let ended = traffic.block_on(async {
             if tokio::time::timeout(SETTLED_WITHIN, run.tasks.wait()).await.is_err() {
                 tracing::error!(run = run.id, "exchanges of a run that is over did not end");
@@ -251,7 +264,7 @@ impl Registered {
         gate.books.close(&run.id, gate.clock.now());
         gate.keys.close(&run.id);
         match ended {
-            Ok(receipt) => summary.entries = Some((run.first_entry, receipt.seq)),
+            Ok(receipt) => summary.entries = Some((first_entry, receipt.seq)),
             Err(error) => tracing::error!(%error, run = run.id, "the end of a run is not recorded"),
         }
         summary
@@ -260,30 +273,6 @@ impl Registered {
 
 /// How a run stands.
 pub(super) fn summary(gate: &Gate, run: &Run) -> Summary {
-    let contract = run.contract().and_then(|contract| contract.budgets.run);
+    let contract = run.terms().contract().and_then(|contract| contract.budgets.run);
     run.summary(gate.books.run_limit(&run.id, contract), &gate.catalog.as_of)
-}
-
-fn run_event(run: &Run, by: &str, event: RunEvent, exit: Option<i32>) -> record::Run {
-    record::Run {
-        run: run.id.clone(),
-        agent: run.agent.clone(),
-        command: run.command.clone(),
-        policy: run.policy_digest.clone(),
-        policy_id: format!("{} {}", run.policy.id, run.policy.version),
-        mode: run.mode,
-        by: by.to_owned(),
-        event,
-        exit,
-        widened: run.widened.clone(),
-    }
-}
-
-impl Run {
-    /// Writes one line to the terminal of whoever started the run, if it is still there.
-    pub(crate) fn notify(&self, line: &str) {
-        let mut stderr = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        // The terminal may be in raw mode, and may be gone.
-        drop(write!(stderr, "\rtollgate: {line}\r\n"));
-    }
 }

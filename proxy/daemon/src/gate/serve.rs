@@ -1,11 +1,14 @@
 //! Serves the gate's socket: each connection on a thread of its own, one frame after the other.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::protocol::{Answer, Ask};
 use super::registry::{self, Registered};
@@ -15,13 +18,33 @@ use super::{Gate, acts};
 /// How often the gate looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Serves until nobody has called for `first_call`, or the last connection has closed.
-pub(super) fn until_nobody_is_left(
+/// How long a gate's socket is served.
+#[derive(Debug)]
+pub(crate) enum Until {
+    /// Until nobody has called for so long, or the last connection has closed.
+    NobodyIsLeft(Duration),
+    /// Until this is cancelled.
+    Told(CancellationToken),
+}
+
+impl Until {
+    fn is_over(&self, begun: Instant, called: bool, open: usize) -> bool {
+        match self {
+            Self::NobodyIsLeft(first_call) => {
+                open == 0 && (called || begun.elapsed() > *first_call)
+            }
+            Self::Told(told) => told.is_cancelled(),
+        }
+    }
+}
+
+/// Serves connections, each on a thread of its own.
+pub(crate) fn serve(
     gate: &Arc<Gate>,
     listener: &Listener,
     key: &StateKey,
     traffic: &Handle,
-    first_call: Duration,
+    until: &Until,
 ) {
     let open = Arc::new(AtomicUsize::new(0));
     let (begun, mut called) = (Instant::now(), false);
@@ -48,8 +71,7 @@ pub(super) fn until_nobody_is_left(
             }
         }
         gate.journal.flush(false);
-        let nobody = open.load(Ordering::Acquire) == 0;
-        if nobody && (called || begun.elapsed() > first_call) {
+        if until.is_over(begun, called, open.load(Ordering::Acquire)) {
             return;
         }
     }
@@ -102,6 +124,11 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 Ok(text) => Answer::Metrics { text },
                 Err(error) => failed(&format!("the metrics cannot be written: {error}")),
             },
+            Ask::HandOver => match hand_over(gate, &mut conn) {
+                // Open until this process has ended, which is what the other one waits for.
+                Ok(()) => continue,
+                Err(error) => failed(&format!("{error:#}")),
+            },
         };
         if let Err(error) = conn.send(&answer) {
             tracing::warn!(%error, "a client of the gate's socket did not wait for its answer");
@@ -111,6 +138,18 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
     if let Some(run) = registered {
         run.finish(gate, traffic, None);
     }
+}
+
+/// Gives the listeners to the process at the other end; from then on this service is ending.
+fn hand_over(gate: &Gate, conn: &mut Conn) -> anyhow::Result<()> {
+    let service = gate.service.get().context("this gate is not a service: it listens nowhere")?;
+    let sockets = service.hand_over().context("the gate is ending already")?;
+    let named = sockets.iter().map(|(role, at, _)| (*role, *at)).collect();
+    let fds: Vec<_> = sockets.iter().map(|(.., fd)| fd.as_fd()).collect();
+    conn.send(&Answer::HandedOver { sockets: named })?;
+    launch::send_fds(conn.stream(), &[0], &fds)?;
+    service.handed_over();
+    Ok(())
 }
 
 fn failed(what: &str) -> Answer {

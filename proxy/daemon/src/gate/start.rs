@@ -73,8 +73,7 @@ impl Start {
     ///
     /// The process was not started as a gate, or the log cannot be written.
     pub fn take(state_fd: i32) -> io::Result<Self> {
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-        rustix::process::umask(Mode::from_raw_mode(0o077));
+        close_to_others()?;
         match rustix::process::setsid() {
             // It leads a group already: it was started by hand, from a shell.
             Ok(_) | Err(rustix::io::Errno::PERM) => {}
@@ -87,9 +86,19 @@ impl Start {
         rustix::stdio::dup2_stdout(&null)?;
         rustix::stdio::dup2_stderr(log(&state)?)?;
         rustix::process::chdir("/")?;
-        take_all_descriptors()?;
         Ok(Self { state, readiness: Readiness(said.into()) })
     }
+}
+
+/// Keeps the process's memory and its files from every other user, and lets it open what it may.
+///
+/// # Errors
+///
+/// The system refuses it.
+pub(crate) fn close_to_others() -> io::Result<()> {
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    take_all_descriptors()
 }
 
 /// Raises the soft limit of descriptors to the hard one: one run's connections must not use up those

@@ -1,6 +1,7 @@
 //! What follows from the ledger: money, keys and kill switches. It can be thrown away and rebuilt.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +23,9 @@ pub struct Views {
     pub keys: keys::State,
     /// Kill switches.
     pub switches: Switches,
+    /// Control groups that are attached, with since when, microseconds since the epoch.
+    #[serde(default)]
+    pub attachments: BTreeMap<String, u64>,
     /// The first entry that could not be understood; a gate does not start on less than it was told.
     pub unread: Option<u64>,
 }
@@ -114,6 +118,20 @@ impl Views {
         }
     }
 
+    /// Of what operators do to a service, only what is attached has to be known later.
+    fn operated(&mut self, body: &audit::Body) -> Result<(), serde_json::Error> {
+        match body.read::<record::Operated>()? {
+            record::Operated::Attached { cgroup, at, .. } => {
+                self.attachments.insert(cgroup, at);
+            }
+            record::Operated::Detached { cgroup, .. } => {
+                self.attachments.remove(&cgroup);
+            }
+            record::Operated::Other => {}
+        }
+        Ok(())
+    }
+
     fn take_in(&mut self, entry: &Entry) -> Result<(), serde_json::Error> {
         let body = &entry.body;
         match entry.kind {
@@ -142,6 +160,7 @@ impl Views {
                 let BudgetSet { account, limit, .. } = body.read()?;
                 self.books.apply(&MoneyEvent::Raised(Raised { account, limit }));
             }
+            Kind::Operator => self.operated(body)?,
             Kind::Run => {
                 let record::Run { run, event, .. } = body.read()?;
                 if event == RunEvent::Ended {
@@ -150,7 +169,6 @@ impl Views {
                 }
             }
             Kind::Refusals
-            | Kind::Operator
             | Kind::Approval
             | Kind::Agent
             | Kind::Policy

@@ -57,7 +57,7 @@ fn what_is_no_contract_file_is_refused_by_name() {
     let binary = dir.path().join("binary");
     std::fs::write(&binary, [b'a', 0xff]).unwrap();
     let large = dir.path().join("large");
-    std::fs::write(&large, vec![b'a'; 2 << 20]).unwrap();
+    std::fs::write(&large, vec![b'a'; 17 << 20]).unwrap();
     for (path, says) in [
         (dir.path().join("absent"), "cannot be read"),
         (dir.path().to_owned(), "is not a file"),

@@ -43,6 +43,12 @@ impl MasterKey {
         Ok(key)
     }
 
+    /// The key of a state folder whose key was read already.
+    #[must_use]
+    pub fn of(key: &Zeroizing<[u8; LENGTH]>) -> Self {
+        Self(key.clone())
+    }
+
     /// A key for one purpose. Two labels have keys that say nothing of each other or of this one.
     #[must_use]
     pub fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {

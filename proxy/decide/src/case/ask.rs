@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
+use super::Framing;
 use crate::scan::SecretClass;
 
 /// One operation of a destination.
@@ -82,6 +83,9 @@ pub enum EnvelopeFault {
     /// The request target is not in the one form that everybody reads alike.
     #[error("the path is not in normal form")]
     PathForm,
+    /// Two servers could cut the bytes into different requests.
+    #[error("{0}")]
+    Framing(Framing),
 }
 
 /// What is asked of a model.

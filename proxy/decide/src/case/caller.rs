@@ -66,6 +66,8 @@ pub enum KillScope {
     Team,
     /// Every agent.
     Global,
+    /// Every exchange that is still open when the gate ends in order. No operator's switch.
+    Drain,
 }
 
 /// The virtual key found in the request's credential places.

@@ -17,6 +17,7 @@ use super::{Mode, SecretsIn};
 
 /// One contract file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Bundle {
     /// The contract's own name.
     pub policy_id: String,
@@ -41,6 +42,7 @@ pub struct Bundle {
     pub agents: Agents,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
@@ -51,6 +53,7 @@ pub struct Agents(pub Vec<(String, Agent)>);
 /// The contract of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Agent {
     /// Observe or enforce; the file's where not stated.
     pub mode: Option<Mode>,
@@ -84,12 +87,14 @@ pub struct Agent {
     pub keys: Keys,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// Limits in dollars (`$0.25`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Budgets {
     /// One request's worst case.
     pub request: Option<String>,
@@ -103,23 +108,27 @@ pub struct Budgets {
     pub month: Option<String>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// By what the gate knows an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Identity {
     /// Any of these.
     pub any: Vec<Attribute>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// One thing by which the gate knows an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Attribute {
     /// The name of a virtual key.
     pub key: Option<String>,
@@ -131,6 +140,7 @@ pub struct Attribute {
     pub address: Option<String>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
@@ -146,6 +156,7 @@ pub enum Destination {
 /// A destination with limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Terms {
     /// `HOST[:PORT][:write|:opaque]`.
     pub host: String,
@@ -153,23 +164,27 @@ pub struct Terms {
     pub upload: Option<String>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// What happens to data by class.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Data {
     /// Secrets in requests; refused where not stated.
     pub credentials: Option<SecretsIn>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// Allowed or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Allow {
     /// Allowed.
     Allow,
@@ -180,16 +195,19 @@ pub enum Allow {
 /// Bounds of the output.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Output {
     /// The most output tokens of one request.
     pub max_tokens: Option<u64>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// Requests a window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Rate {
     /// Requests.
     pub requests: u32,
@@ -197,12 +215,14 @@ pub struct Rate {
     pub per: String,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// What the agent may take of the gate at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Limits {
     /// Connections open.
     pub connections: Option<u32>,
@@ -212,12 +232,14 @@ pub struct Limits {
     pub bytes: Option<String>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 
 /// Bounds of the run's virtual keys.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
 pub struct Keys {
     /// From the start of the run (`8h`).
     pub lifetime: Option<String>,
@@ -225,6 +247,7 @@ pub struct Keys {
     pub uses: Option<u64>,
     /// Keys that no field has.
     #[serde(flatten)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
     pub unknown: Unknown,
 }
 

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 
 use super::{KeyEnd, Reason};
-use crate::case::{BudgetScope, EnvelopeFault};
+use crate::case::{BudgetScope, EnvelopeFault, KillScope};
 use crate::chain::Refusal;
 use crate::scan::SecretClass;
 
@@ -85,6 +85,7 @@ impl Refusal {
                     "if this is meant, have the address named under upstream.connect_to: {host}:PORT:ADDRESS:PORT"
                 ),
             ),
+            Reason::Killed(KillScope::Drain) => Some("ask again in a moment".into()),
             Reason::Killed(_)
             | Reason::KeyBoundElsewhere(_)
             | Reason::DestinationsDisagree(_)
@@ -93,6 +94,7 @@ impl Refusal {
             | Reason::OperationNotGoverned(_)
             | Reason::NotOurs(_)
             | Reason::Upstream(_)
+            | Reason::Busy(_)
             | Reason::Unverifiable(_)
             | Reason::Unsealed => None,
         }

@@ -103,12 +103,8 @@ struct Trial {
 
 impl Trial {
     fn make() -> Result<Self, String> {
-        let read =
-            |path: &str| fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
-        let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
-        let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
         let mut why = "no cgroup2 mount".to_owned();
-        for parent in parents(&mounts, own) {
+        for parent in launch::own_cgroup_folders().map_err(|error| error.to_string())? {
             match Self::make_in(&parent) {
                 Ok(trial) => return Ok(trial),
                 Err(error) => why = format!("{}: {error}", parent.display()),
@@ -137,23 +133,6 @@ impl Drop for Trial {
     }
 }
 
-/// Where the cgroup `own` is seen, mount by mount.
-fn parents(mounts: &str, own: &str) -> Vec<PathBuf> {
-    mounts
-        .lines()
-        .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let mut fields = before.split(' ').skip(3);
-            let (root, point) = (fields.next()?, fields.next()?);
-            if after.split(' ').next()? != "cgroup2" {
-                return None;
-            }
-            let below = if root == "/" { own } else { own.strip_prefix(root).unwrap_or("/") };
-            Some(Path::new(&point.replace("\\040", " ")).join(below.trim_start_matches('/')))
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,15 +155,5 @@ mod tests {
     fn what_is_missing_is_named() {
         assert_eq!(missing(CapabilitySet::all()), Vec::<&str>::new());
         assert_eq!(missing(CapabilitySet::all() - CapabilitySet::BPF), ["CAP_BPF"]);
-    }
-
-    #[test]
-    fn the_cgroup_of_this_process_is_found_in_each_mount() {
-        let mounts = "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
-                      32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n";
-        assert_eq!(
-            parents(mounts, "/user.slice"),
-            [Path::new("/sys/fs/cgroup/unified/user.slice")]
-        );
     }
 }

@@ -9,6 +9,7 @@ use super::{Gate, live};
 use crate::gate::protocol::{Agent, Answer};
 use crate::money::books::Purse;
 use crate::run::Run;
+use crate::terms::Terms;
 
 /// Every agent with a live run, by name; one line for each team and mode that it runs under.
 pub(super) fn list(gate: &Gate) -> Answer {
@@ -16,13 +17,14 @@ pub(super) fn list(gate: &Gate) -> Answer {
     let under_way = gate.kills.live_by_agent();
     let mut agents: BTreeMap<_, Agent> = BTreeMap::new();
     for run in live(gate) {
-        let team = run.policy.team.clone();
+        let terms = run.terms();
+        let team = terms.policy.team.clone();
         let today = Purse::AgentDay(run.agent.clone()).at(now);
         let agent =
-            agents.entry((run.agent.clone(), team.clone(), run.mode)).or_insert_with(|| Agent {
+            agents.entry((run.agent.clone(), team.clone(), terms.mode)).or_insert_with(|| Agent {
                 agent: run.agent.clone(),
                 team,
-                mode: run.mode,
+                mode: terms.mode,
                 since: run.started,
                 known_by: Vec::new(),
                 runs: Vec::new(),
@@ -31,7 +33,7 @@ pub(super) fn list(gate: &Gate) -> Answer {
             });
         agent.since = agent.since.min(run.started);
         agent.runs.push(run.id.clone());
-        agent.known_by.extend(known_by(&run));
+        agent.known_by.extend(known_by(&run, &terms));
         agent.known_by.sort();
         agent.known_by.dedup();
     }
@@ -39,11 +41,11 @@ pub(super) fn list(gate: &Gate) -> Answer {
 }
 
 /// By what the gate knows the agent of a run.
-fn known_by(run: &Run) -> Vec<String> {
+fn known_by(run: &Run, terms: &Terms) -> Vec<String> {
     if run.setting == Setting::Exec {
         return vec!["run".to_owned()];
     }
-    let Some(identity) = run.contract().map(|contract| &contract.identity) else {
+    let Some(identity) = terms.contract().map(|contract| &contract.identity) else {
         return Vec::new();
     };
     let each = |kind: &'static str, names: &[String]| -> Vec<String> {

@@ -99,12 +99,13 @@ fn contracts(gate: &Gate, now: Timestamp) -> Contracts {
         *said = (*said).zip(limit).map(|(one, other)| one.max(other));
     };
     for run in live(gate) {
-        let limits = run.limits();
+        let terms = run.terms();
+        let limits = terms.limits();
         let agent = || run.agent.clone();
         say(AccountId::Run(run.id.clone()), limits.run);
         say(AccountId::AgentDay(agent(), day), limits.agent_day);
         say(AccountId::AgentMonth(agent(), month), limits.agent_month);
-        if let Some(team) = run.policy.team.clone() {
+        if let Some(team) = terms.policy.team.clone() {
             say(AccountId::TeamDay(team.clone(), day), limits.team_day);
             say(AccountId::TeamMonth(team, month), limits.team_month);
         }

@@ -1,4 +1,4 @@
-//! Where in a file each key stands.
+//! A file of keys as it is written, each with its place.
 
 use std::fmt::{self, Write};
 
@@ -7,24 +7,29 @@ use serde_saphyr::{Location, Spanned};
 
 /// The keys of a file with their places.
 #[derive(Debug)]
-pub(super) struct Places(Spanned<Node>);
+pub(crate) struct Places(Spanned<Node>);
 
-/// A part of the file; scalars have nothing below them.
+/// A part of the file.
 #[derive(Debug)]
-enum Node {
+pub(crate) enum Node {
+    /// Keys with what stands below them, in the order written.
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    /// Items.
     List(Vec<Spanned<Node>>),
-    Scalar,
+    /// A word, a number or a truth value, as it is said.
+    Text(String),
+    /// Nothing.
+    Null,
 }
 
 impl Places {
     /// The places in `text`, if it can be read at all.
-    pub(super) fn of(text: &str) -> Option<Self> {
-        serde_saphyr::from_str(text).ok().map(Self)
+    pub(crate) fn of(text: &str) -> Option<Self> {
+        serde_saphyr::from_str_with_options(text, super::options()).ok().map(Self)
     }
 
     /// Line and column of the key at `path`, or of the nearest one above it that is there.
-    pub(super) fn find(&self, path: &str) -> Option<(u64, u64)> {
+    pub(crate) fn find(&self, path: &str) -> Option<(u64, u64)> {
         let (mut node, mut rest, mut at) = (&self.0.value, path, None);
         while !rest.is_empty() {
             let Some((child, place, after)) = node.step(rest) else { break };
@@ -34,7 +39,7 @@ impl Places {
     }
 
     /// The path of the last key that stands at or before line and column.
-    pub(super) fn path_at(&self, at: (u64, u64)) -> Option<String> {
+    pub(crate) fn path_at(&self, at: (u64, u64)) -> Option<String> {
         let mut last = None;
         self.0.value.walk(&mut String::new(), &mut |path, place| {
             if (place.line(), place.column()) <= at {
@@ -68,7 +73,7 @@ impl Node {
                 let item = items.get(index.parse::<usize>().ok()?)?;
                 Some((&item.value, item.referenced, after.strip_prefix('.').unwrap_or(after)))
             }
-            Self::Scalar => None,
+            Self::Text(_) | Self::Null => None,
         }
     }
 
@@ -94,7 +99,7 @@ impl Node {
                     path.truncate(above);
                 }
             }
-            Self::Scalar => {}
+            Self::Text(_) | Self::Null => {}
         }
     }
 }
@@ -130,31 +135,31 @@ impl<'de> Visitor<'de> for AnyNode {
         Ok(Node::List(items))
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_bool<E>(self, said: bool) -> Result<Node, E> {
+        Ok(Node::Text(said.to_string()))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_i64<E>(self, said: i64) -> Result<Node, E> {
+        Ok(Node::Text(said.to_string()))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_u64<E>(self, said: u64) -> Result<Node, E> {
+        Ok(Node::Text(said.to_string()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_f64<E>(self, said: f64) -> Result<Node, E> {
+        Ok(Node::Text(said.to_string()))
     }
 
-    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
-        Ok(Node::Scalar)
+    fn visit_str<E>(self, said: &str) -> Result<Node, E> {
+        Ok(Node::Text(said.to_owned()))
     }
 
     fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
+        Ok(Node::Null)
     }
 
     fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Scalar)
+        Ok(Node::Null)
     }
 }

@@ -1,0 +1,121 @@
+//! The programs of a service, at any number of cgroups of its host.
+
+use std::{
+    io,
+    net::SocketAddr,
+    net::UdpSocket,
+    os::fd::{AsRawFd, BorrowedFd},
+    sync::{Mutex, PoisonError, RwLock},
+};
+
+use aya::EbpfLoader;
+use ebpf_shared::{INTAKE_CONSTANT, NETWORK_CONSTANT, RESPONDER_CONSTANT};
+
+use crate::{
+    EbpfError,
+    origins::{Origin, Origins},
+    programs::{ProgramLink, Programs},
+};
+
+/// Where the gate listens, on `127.0.0.1` and `::1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// Redirected TCP connections arrive here.
+    pub intake: u16,
+    /// Questions for names, to whichever server they were, arrive here over UDP and TCP.
+    pub responder: u16,
+}
+
+/// The programs, loaded once and attached to no cgroup yet. When this is dropped, nothing is attached any more.
+#[derive(Debug)]
+pub struct Redirection {
+    programs: Mutex<Programs>,
+    origins: RwLock<Origins>,
+}
+
+/// All programs at one cgroup. Dropped, new sockets there go where they want.
+#[derive(Debug)]
+pub struct Links {
+    _links: Vec<ProgramLink>,
+}
+
+impl Redirection {
+    /// Loads all programs for a gate that listens at `ports` in the network namespace of the calling thread.
+    ///
+    /// What a process in another network namespace would send to the gate is refused with EPERM: there it would
+    /// reach whoever listens at these ports.
+    ///
+    /// # Errors
+    /// When the kernel or the privileges do not allow it.
+    pub fn load(ports: Ports) -> Result<Self, EbpfError> {
+        let (intake, responder) = (u32::from(ports.intake), u32::from(ports.responder));
+        let network = network().map_err(EbpfError::Network)?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(None)
+            .override_global(INTAKE_CONSTANT, &intake, true)
+            .override_global(RESPONDER_CONSTANT, &responder, true)
+            .override_global(NETWORK_CONSTANT, &network, true);
+        let mut programs = Programs::load(&mut loader)?;
+        let origins = RwLock::new(programs.origins()?);
+        Ok(Self { programs: Mutex::new(programs), origins })
+    }
+
+    /// Attaches all programs to `cgroup`, an open folder of a cgroup v2 mount: from then on what its processes and
+    /// those of the folders below connect to is redirected. Connections that are open stay as they are.
+    ///
+    /// Nothing is pinned: when this process ends, however it does, nothing is redirected any more.
+    ///
+    /// # Errors
+    /// When the privileges or the folder do not allow it. Nothing stays attached there then.
+    pub fn attach(&self, cgroup: BorrowedFd<'_>) -> Result<Links, EbpfError> {
+        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Links { _links: programs.attach(cgroup)? })
+    }
+
+    /// Where the connection that the intake or the responder accepted from `peer` wanted to go, and who asked; or
+    /// nothing: then it must be closed.
+    ///
+    /// `at` is its local address: what was accepted elsewhere than on the loopback addresses to which the programs
+    /// redirect has no origin, whatever its source. One system call; may be called from any thread.
+    #[must_use]
+    pub fn origin(&self, peer: SocketAddr, at: SocketAddr) -> Option<Origin> {
+        let here = match at.ip().to_canonical() {
+            std::net::IpAddr::V4(ip) => ip == std::net::Ipv4Addr::LOCALHOST,
+            std::net::IpAddr::V6(ip) => ip == std::net::Ipv6Addr::LOCALHOST,
+        };
+        here.then(|| self.origins.read().unwrap_or_else(PoisonError::into_inner).of(peer))?
+    }
+
+    /// Forgets the connections that came from a cgroup of which `gone` holds: once its [`Links`] are dropped nobody
+    /// removes them when they close, and their source could come again by itself.
+    ///
+    /// # Errors
+    /// When the kernel does not list them.
+    pub fn forget(&self, gone: impl Fn(u64) -> bool) -> Result<(), EbpfError> {
+        let mut origins = self.origins.write().unwrap_or_else(PoisonError::into_inner);
+        origins.forget(gone).map_err(|error| EbpfError::Forget(Box::new(error)))
+    }
+}
+
+/// The cookie of the network namespace of the calling thread, which is never 0 (kernel 5.14).
+fn network() -> io::Result<u64> {
+    let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"))?;
+    let mut cookie = 0_u64;
+    let mut size = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
+    // SAFETY: the option is eight bytes long, and both pointers are valid for the call.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    match (answer, cookie) {
+        (0, 1..) => Ok(cookie),
+        (0, 0) => Err(io::Error::other("the cookie is zero")),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

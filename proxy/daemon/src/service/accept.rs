@@ -1,0 +1,157 @@
+//! Takes connections from every listener of a service, each within the gate's room for them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ServeError;
+use super::front_tls::FrontTls;
+use super::listeners::Listening;
+use super::names::Names;
+use crate::agents::Agents;
+use crate::attached::Attachments;
+use crate::gate::Gate;
+use crate::intake::attached::{self, Attached};
+use crate::intake::front::{Front, Gateway};
+use crate::intake::routed;
+use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
+
+/// Between two attempts to accept when descriptors are used up.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who takes connections, and for how long.
+pub(super) struct Accepting {
+    pub(super) gate: Arc<Gate>,
+    pub(super) agents: Arc<Agents>,
+    pub(super) attachments: Arc<Attachments>,
+    pub(super) gateway: Gateway,
+    pub(super) tls: Arc<FrontTls>,
+    /// Client connections open at a time.
+    pub(super) connections: usize,
+    /// Set when no more are taken.
+    pub(super) stop: CancellationToken,
+    /// Open connections.
+    pub(super) tasks: TaskTracker,
+}
+
+impl Accepting {
+    /// Starts to take connections and questions.
+    pub(super) fn start(&self, listening: Listening) -> Result<(), ServeError> {
+        let room = Arc::new(Semaphore::new(self.connections));
+        let front = Arc::new(Front {
+            gate: Arc::clone(&self.gate),
+            agents: Arc::clone(&self.agents),
+            gateway: self.gateway.clone(),
+        });
+        for listener in listening.proxy.into_async("listen.proxy")? {
+            let (front, tls) = (Arc::clone(&front), Arc::clone(&self.tls));
+            self.take(listener, &room, "proxy", move |stream, peer| {
+                let (front, tls) = (Arc::clone(&front), Arc::clone(&tls));
+                async move { tls.one(front, stream, peer).await }
+            });
+        }
+        let names = Addresses::default();
+        let attached = Arc::new(Attached {
+            gate: Arc::clone(&self.gate),
+            agents: Arc::clone(&self.agents),
+            attachments: Arc::clone(&self.attachments),
+            names: names.clone(),
+        });
+        for listener in listening.transparent.into_async("listen.transparent")? {
+            let attached = Arc::clone(&attached);
+            self.take(listener, &room, "transparent", move |stream, peer| {
+                let attached = Arc::clone(&attached);
+                async move { attached::one(&attached, stream, peer).await }
+            });
+        }
+        let own = Arc::new(listening.own);
+        for listener in listening.routed.into_async("listen.routed")? {
+            let (gate, agents) = (Arc::clone(&self.gate), Arc::clone(&self.agents));
+            let own = Arc::clone(&own);
+            self.take(listener, &room, "routed", move |stream, peer| {
+                let (gate, agents, own) =
+                    (Arc::clone(&gate), Arc::clone(&agents), Arc::clone(&own));
+                async move { routed::one(&gate, &agents, &own, stream, peer).await }
+            });
+        }
+        let responder = Arc::new(std::sync::Mutex::new(Responder::new(names)));
+        let directory = Arc::new(Names::of(Arc::clone(&self.gate), Arc::clone(&self.agents)));
+        for socket in listening.dns_udp {
+            let (responder, directory) = (Arc::clone(&responder), Arc::clone(&directory));
+            let clock = self.gate.clock.clone();
+            self.answer(serve_udp(socket, responder, directory, clock));
+        }
+        for listener in listening.dns_tcp {
+            let (responder, directory) = (Arc::clone(&responder), Arc::clone(&directory));
+            let clock = self.gate.clock.clone();
+            self.answer(serve_tcp(listener, responder, directory, clock));
+        }
+        Ok(())
+    }
+
+    fn answer(&self, serving: impl Future<Output = std::io::Result<()>> + Send + 'static) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                served = serving => if let Err(error) = served {
+                    tracing::error!(%error, "names are no longer answered");
+                }
+            }
+        });
+    }
+
+    /// Takes connections until it is told to stop; then the listener closes.
+    fn take<F, One>(
+        &self,
+        listener: TcpListener,
+        room: &Arc<Semaphore>,
+        intake: &'static str,
+        one: F,
+    ) where
+        F: Fn(TcpStream, SocketAddr) -> One + Send + 'static,
+        One: Future<Output = ()> + Send + 'static,
+    {
+        let (stop, tasks, room) = (self.stop.clone(), self.tasks.clone(), Arc::clone(room));
+        let taken = self.gate.metrics.connections.with_label_values(&[intake]);
+        tokio::spawn(async move {
+            loop {
+                let accepting = async {
+                    // Never closed.
+                    let place = Arc::clone(&room).acquire_owned().await.ok();
+                    listener.accept().await.map(|accepted| (accepted, place))
+                };
+                let accepted = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return,
+                    accepted = accepting => accepted,
+                };
+                match accepted {
+                    Ok(((stream, peer), place)) => {
+                        taken.inc();
+                        if let Err(error) = stream.set_nodelay(true) {
+                            tracing::debug!(%error, "a connection ended before it began");
+                            continue;
+                        }
+                        let carried = one(stream, peer);
+                        tasks.spawn(async move {
+                            carried.await;
+                            drop(place);
+                        });
+                    }
+                    // Descriptors are used up: the connection waits in the backlog until some are free.
+                    Err(error) => {
+                        tracing::warn!(%error, intake, "a connection cannot be accepted");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            }
+        });
+    }
+}

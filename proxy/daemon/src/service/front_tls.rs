@@ -1,0 +1,137 @@
+//! TLS of the port that agents are told of: its certificate, and whose client certificates it takes.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::net::TcpStream;
+use x509_parser::extensions::GeneralName;
+
+use super::ServeError;
+use crate::config::{Listen, Tls};
+use crate::intake::front::{self, Front};
+use crate::intake::peer::Peer;
+use crate::listen::hello::{self, Limits, Opening};
+use crate::upstream::connect::read_authorities;
+
+/// How long a client may take over its half of the handshake.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How the port is spoken to.
+#[derive(Debug)]
+pub(super) struct FrontTls {
+    config: ArcSwapOption<ServerConfig>,
+    /// Whether it is spoken to in clear too.
+    plain: bool,
+}
+
+/// As the configuration says.
+pub(super) fn of(listen: &Listen) -> Result<Arc<FrontTls>, ServeError> {
+    let config = listen.tls.as_ref().map(read).transpose()?.map(Arc::new);
+    let loopback = listen.proxy.iter().all(|at| at.ip().is_loopback());
+    let plain = listen.plain || loopback;
+    Ok(Arc::new(FrontTls { config: ArcSwapOption::new(config), plain }))
+}
+
+impl FrontTls {
+    /// Reads certificate and key again; connections that are open keep theirs.
+    pub(super) fn reload(&self, listen: &Listen) -> Result<(), ServeError> {
+        if let Some(tls) = &listen.tls {
+            self.config.store(Some(Arc::new(read(tls)?)));
+        }
+        Ok(())
+    }
+
+    /// Serves one connection to the port.
+    pub(super) async fn one(&self, front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
+        let peer = Peer::at(peer.ip());
+        match hello::open(stream, Limits::default()).await {
+            Ok(Opening::Tls(hello)) => {
+                let Some(config) = self.config.load_full() else {
+                    drop(hello.refuse(hello::Refusal::Unavailable).await);
+                    return;
+                };
+                match hello.accept(config, HANDSHAKE_WITHIN).await {
+                    Ok(stream) => {
+                        let (_, session) = stream.get_ref();
+                        let h2 = session.alpn_protocol() == Some(b"h2");
+                        let certificates = names(session.peer_certificates());
+                        let peer = Peer { certificates, ..peer };
+                        Box::pin(front::one(front, stream, peer, h2)).await;
+                    }
+                    Err(error) => tracing::info!(%error, "a handshake with a client failed"),
+                }
+            }
+            Ok(Opening::Http(stream)) if self.plain => {
+                Box::pin(front::one(front, stream, peer, false)).await;
+            }
+            Ok(Opening::Http2(stream)) if self.plain => {
+                Box::pin(front::one(front, stream, peer, true)).await;
+            }
+            Ok(Opening::Http(_) | Opening::Http2(_)) => {
+                tracing::info!(peer = %peer.address, "a client spoke in clear to a port with TLS");
+            }
+            Ok(Opening::Other(_) | Opening::Silent(_) | Opening::Closed) => {}
+            Err(error) => tracing::info!(%error, "a connection's beginning cannot be read"),
+        }
+    }
+}
+
+/// The names (DNS and URI) in the client's own certificate, which the handshake has verified.
+fn names(chain: Option<&[CertificateDer<'_>]>) -> Vec<String> {
+    let Some(own) = chain.and_then(<[_]>::first) else { return Vec::new() };
+    let Ok((_, own)) = x509_parser::parse_x509_certificate(own) else { return Vec::new() };
+    let Ok(Some(names)) = own.subject_alternative_name() else { return Vec::new() };
+    let name = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        _ => None,
+    };
+    names.value.general_names.iter().filter_map(name).collect()
+}
+
+fn read(tls: &Tls) -> Result<ServerConfig, ServeError> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&bytes("listen.tls.cert", &tls.cert)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| fault("listen.tls.cert", &tls.cert, &error))?;
+    let key = zeroize::Zeroizing::new(bytes("listen.tls.key", &tls.key)?);
+    let key = PrivateKeyDer::from_pem_slice(&key)
+        .map_err(|error| fault("listen.tls.key", &tls.key, &error))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| fault("listen.tls", &tls.cert, &error))?;
+    let config = match &tls.client_ca {
+        None => config.with_no_client_auth(),
+        Some(path) => {
+            let all = read_authorities(&bytes("listen.tls.client_ca", path)?)
+                .map_err(|why| fault("listen.tls.client_ca", path, &why))?;
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(all);
+            // A client without a certificate may still have a key; one with a bad certificate is refused.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|error| fault("listen.tls.client_ca", path, &error))?;
+            config.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = config
+        .with_single_cert(chain, key)
+        .map_err(|error| fault("listen.tls.key", &tls.key, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn bytes(path: &str, file: &Path) -> Result<Vec<u8>, ServeError> {
+    std::fs::read(file).map_err(|error| fault(path, file, &error))
+}
+
+fn fault(path: &str, file: &Path, error: &dyn std::fmt::Display) -> ServeError {
+    ServeError::Named { path: path.to_owned(), why: format!("{}: {error}", file.display()) }
+}
