@@ -1,16 +1,19 @@
 //! The command line: what each command is called, what it takes, and how it ends.
 
+mod agents;
 mod amount;
 mod audit;
 mod budget;
 mod check;
 mod common;
+mod credential;
 mod exec;
 pub(crate) mod exec_args;
 mod failure;
 mod gate;
 mod init;
 mod inspect;
+mod key;
 mod kill;
 mod metrics;
 pub(crate) mod out;
@@ -69,8 +72,14 @@ enum Command {
     Kill(kill::KillArgs),
     /// Lifts a kill switch
     Unkill(kill::UnkillArgs),
-    /// Shows how runs and keys stand, and gives a run more
+    /// Shows how runs, agents, keys and teams stand, and gives them more
     Budget(budget::BudgetArgs),
+    /// Makes, lists and revokes an agent's virtual keys
+    Key(key::KeyArgs),
+    /// Seals, lists, exchanges and removes the real keys
+    Credential(credential::CredentialArgs),
+    /// Says who is behind the gate
+    Agents(agents::AgentsArgs),
     /// Sums up what was spent
     Spend(spend::SpendArgs),
     /// Prints what a running gate counts, for Prometheus
@@ -129,6 +138,9 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
         Command::Kill(args) => kill::kill(args, out),
         Command::Unkill(args) => kill::unkill(args, out),
         Command::Budget(args) => budget::run(args, out),
+        Command::Key(args) => key::run(args, out),
+        Command::Credential(args) => credential::run(args, out),
+        Command::Agents(args) => agents::run(args, out),
         Command::Spend(args) => spend::run(args, out),
         Command::Metrics(args) => metrics::run(args, out),
         Command::Tail(args) => tail::run(args, typed(matches, "newest"), out),

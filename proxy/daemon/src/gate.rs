@@ -1,5 +1,6 @@
 //! The gate's process: what it holds, how it starts and ends, and what it is asked over its socket.
 
+pub mod acts;
 pub mod client;
 pub(crate) mod life;
 mod master_key;
@@ -67,6 +68,8 @@ pub struct Gate {
     pub metrics: Metrics,
     /// Live runs, by id.
     pub runs: Mutex<BTreeMap<String, Arc<Run>>>,
+    /// The turns of operators.
+    pub turn: acts::Turn,
     /// Set when the gate is about to end: connections take no more requests.
     pub stopping: CancellationToken,
     /// Where exchanges get their spans, in a `tollgate serve`.

@@ -272,6 +272,26 @@ impl Keys {
         Some(revoked)
     }
 
+    /// Whether there is a key with this id.
+    #[must_use]
+    pub fn is_known(&self, id: &str) -> bool {
+        self.lock().by_id(id).is_some()
+    }
+
+    /// The ids of the keys that a run was given.
+    #[must_use]
+    pub fn given_to(&self, run: &str) -> Vec<String> {
+        self.lock().given_to(run).map(|known| known.id.clone()).collect()
+    }
+
+    /// How many live runs were given keys of a credential.
+    #[must_use]
+    pub fn runs_with(&self, credential: &str) -> usize {
+        let state = self.lock();
+        let of = state.keys.values().filter(|known| known.credential == credential);
+        of.flat_map(|known| known.grants.keys()).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     /// Ends a run: its keys open nothing more.
     pub fn close(&self, run: &str) -> RunClosed {
         let closed = RunClosed { run: run.to_owned() };

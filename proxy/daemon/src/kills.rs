@@ -214,6 +214,20 @@ impl Kills {
         }
     }
 
+    /// How many exchanges and connections each agent has under way.
+    #[must_use]
+    pub fn live_by_agent(&self) -> BTreeMap<String, u64> {
+        let mut agents = BTreeMap::new();
+        for one in lock(&self.live).values() {
+            if let Some(count) = agents.get_mut(&one.agent) {
+                *count += 1;
+            } else {
+                agents.insert(one.agent.clone(), 1);
+            }
+        }
+        agents
+    }
+
     /// The switches that are set.
     #[must_use]
     pub fn state(&self) -> Switches {

@@ -3,6 +3,8 @@
 //! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
 //! fields that they do not know.
 
+mod operator;
+
 use decide::case::{Case, Identified, MicroUsd};
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
@@ -13,6 +15,8 @@ use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
 use crate::telemetry::context::TraceParent;
+
+pub use operator::Operator;
 
 /// What was decided about an exchange, before anything of it left.
 ///

@@ -207,7 +207,7 @@ impl Vault {
         self.put(&mut file, name, None, secret).map(drop)
     }
 
-    /// Seals a new credential of a provider. On disk when this returns, with its version.
+    /// Seals a credential of a provider under a new name, or takes one over that a run brought. On disk when this returns, with its version.
     ///
     /// # Errors
     ///
@@ -219,15 +219,34 @@ impl Vault {
         secret: &Secret,
         now: Timestamp,
     ) -> Result<u64, VaultError> {
-        if !is_name(name) {
-            return Err(VaultError::Name(name.to_owned()));
-        }
         let mut file = self.lock();
-        if file.entries.contains_key(name) {
-            return Err(VaultError::Taken(name.to_owned()));
-        }
+        free(&file, name)?;
         let kept = Kept { provider: provider.name.to_owned(), since: now.0 };
         self.put(&mut file, name, Some(kept), secret)
+    }
+
+    /// Whether [`Vault::add`] would take this name.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or taken.
+    pub fn can_add(&self, name: &str) -> Result<(), VaultError> {
+        free(&self.lock(), name)
+    }
+
+    /// Whether an operator keeps this credential, so that no run replaces it.
+    #[must_use]
+    pub fn keeps(&self, name: &str) -> bool {
+        is_kept(&self.lock(), name)
+    }
+
+    /// Whether `secret` is the one sealed under `name`.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is damaged.
+    pub fn holds(&self, name: &str, secret: &Secret) -> Result<bool, VaultError> {
+        Ok(self.reveal(name)?.reveal() == secret.reveal())
     }
 
     /// Exchanges the secret of a credential, which stays of the same provider. The next request that is
@@ -350,6 +369,17 @@ fn bound_to(name: &str, version: u64, kept: Option<&Kept>) -> Vec<u8> {
     bound.push(0);
     bound.extend_from_slice(name.as_bytes());
     bound
+}
+
+fn is_kept(file: &File, name: &str) -> bool {
+    file.entries.get(name).is_some_and(|entry| entry.kept.is_some())
+}
+
+fn free(file: &File, name: &str) -> Result<(), VaultError> {
+    if !is_name(name) {
+        return Err(VaultError::Name(name.to_owned()));
+    }
+    if is_kept(file, name) { Err(VaultError::Taken(name.to_owned())) } else { Ok(()) }
 }
 
 fn provider_of(name: &str, entry: &Entry) -> Option<&'static Kind> {

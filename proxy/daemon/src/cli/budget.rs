@@ -1,33 +1,33 @@
-//! `tollgate budget`: how runs and keys stand, and how a run gets more.
+//! `tollgate budget`: how runs, agents, keys and teams stand, and how they get more.
 
-use std::collections::BTreeMap;
+mod raise;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Args, Subcommand};
-use decide::case::MicroUsd;
+use decide::case::{MicroUsd, Timestamp};
 use serde::Serialize;
-use serde_json::json;
 
-use super::amount;
-use super::common::{Common, who_asks};
+use super::common::Common;
 use super::failure::{Ended, Exit, Failure};
 use super::kill::{answer, unexpected};
-use super::out::{Line, Out, Paint, grouped};
-use super::spend::{By, Sum, Sums};
+use super::out::{Line, Out, Paint};
+use super::spend::{By, NO_TEAM, Sum, Sums};
 use super::when::{self, Window};
 use crate::clock::Clock;
 use crate::folder::StateFolder;
 use crate::gate::client;
-use crate::gate::protocol::{Answer, Ask, Summary};
+use crate::gate::protocol::{Act, Answer, Ask, Budget, Summary};
 use crate::gate::socket::Conn;
 use crate::ledger_view::{LedgerView, Said, time};
-use crate::money::books::AccountId;
+use crate::money::books::{AccountId, Purse};
 use crate::record::{BudgetSet, RunEvent};
 
 /// Flags of `tollgate budget`.
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    before_help = "Example:\n  tollgate budget\n  tollgate budget raise --run 01JDB7W3 5"
+    before_help = "Example:\n  tollgate budget\n  tollgate budget raise --run 01JDB7W3 5\n  tollgate budget raise --agent refund-bot --window day 20"
 )]
 pub(crate) struct BudgetArgs {
     #[command(subcommand)]
@@ -39,31 +39,11 @@ pub(crate) struct BudgetArgs {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// How today's runs and keys stand; what `budget` alone does
+    /// How today's runs, agents, keys and teams stand; what `budget` alone does
     #[command(before_help = "Example:\n  tollgate budget show")]
     Show(Common),
-    /// Gives a running run more
-    Raise(RaiseArgs),
-}
-
-/// Flags of `tollgate budget raise`.
-#[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate budget raise --run 01JDB7W3 5")]
-struct RaiseArgs {
-    /// The run, or the beginning of its id
-    #[arg(long, value_name = "ID")]
-    run: String,
-
-    /// Dollars that the limit is raised by
-    #[arg(value_name = "AMOUNT", value_parser = amount::parse, required_unless_present = "to")]
-    by: Option<MicroUsd>,
-
-    /// The new limit, in place of an amount to raise it by
-    #[arg(long, value_name = "AMOUNT", value_parser = amount::parse, conflicts_with = "by")]
-    to: Option<MicroUsd>,
-
-    #[command(flatten)]
-    common: Common,
+    /// Gives a running run more, or an agent, a team or a key for the present day or month
+    Raise(raise::RaiseArgs),
 }
 
 /// Shows budgets, or raises one.
@@ -71,65 +51,19 @@ pub(crate) fn run(args: &BudgetArgs, out: &mut Out) -> Ended {
     match &args.verb {
         None => show(&args.common, out),
         Some(Verb::Show(common)) => show(common, out),
-        Some(Verb::Raise(raise)) => self::raise(raise, out),
+        Some(Verb::Raise(raise)) => raise::run(raise, out),
     }
 }
 
-fn raise(args: &RaiseArgs, out: &mut Out) -> Ended {
-    let state = args.common.folder()?;
-    let none = || {
-        Failure::no("no gate runs for this state folder, so no run can be given more")
-            .then("tollgate budget show")
-    };
-    let mut conn = client::connect(&state)?.ok_or_else(none)?;
-    let runs = status(&mut conn, &state)?;
-    let run = the_run(&runs, &args.run)?;
-    let limit = new_limit(run, args)?;
-    let ask = Ask::RaiseBudget { run: run.run.clone(), limit, by: who_asks() };
-    let answer = answer(&mut conn, &state, &ask)?;
-    let Answer::Raised { entry, from } = answer else { return Err(unexpected(&answer)) };
-    if args.common.json {
-        out.json(&json!({
-            "run": run.run, "from_micro_usd": from, "to_micro_usd": limit, "entry": entry,
-        }))?;
-    } else {
-        let from = from.map_or_else(|| "no limit".to_owned(), |from| from.to_string());
-        let what = format!(": run {} from {from} to {limit} · entry {}", run.run, grouped(entry));
-        out.line(&Line::new().paint(Paint::Bold, "raised").text(what))?;
+/// The name of the agent or team whose account it is.
+const fn whose(account: &AccountId) -> Option<&String> {
+    match account {
+        AccountId::AgentDay(name, _)
+        | AccountId::AgentMonth(name, _)
+        | AccountId::TeamDay(name, _)
+        | AccountId::TeamMonth(name, _) => Some(name),
+        AccountId::Run(_) | AccountId::KeyDay(..) => None,
     }
-    Ok(Exit::Done)
-}
-
-/// The one live run whose id begins so.
-fn the_run<'r>(runs: &'r [Summary], typed: &str) -> Result<&'r Summary, Failure> {
-    let typed = typed.trim_end_matches('…').to_ascii_uppercase();
-    let live = || runs.iter().map(|run| run.run.as_str()).collect::<Vec<_>>().join(", ");
-    let mut found = runs.iter().filter(|run| !typed.is_empty() && run.run.starts_with(&typed));
-    match (found.next(), found.next()) {
-        (Some(run), None) => Ok(run),
-        (Some(_), Some(_)) => {
-            Err(Failure::no(format!("several runs begin with {typed}: {}", live())))
-        }
-        (None, _) if runs.is_empty() => {
-            Err(Failure::no("no run is live").then("tollgate budget show"))
-        }
-        (None, _) => Err(Failure::no(format!("no live run begins with {typed}; live: {}", live()))),
-    }
-}
-
-fn new_limit(run: &Summary, args: &RaiseArgs) -> Result<MicroUsd, Failure> {
-    let Some(limit) = run.limit else {
-        return Err(Failure::no(format!("run {} has no limit, so none can be raised", run.run)));
-    };
-    let by = args.by.unwrap_or_default();
-    let raised = args.to.unwrap_or(MicroUsd(limit.0.saturating_add(by.0)));
-    if raised <= limit {
-        return Err(Failure::usage(format!(
-            "run {} may spend {limit} already: a raise goes above that",
-            run.run
-        )));
-    }
-    Ok(raised)
 }
 
 /// What the ledger says of one run.
@@ -149,6 +83,7 @@ struct RunRow {
     command: String,
     live: bool,
     limit_micro_usd: Option<MicroUsd>,
+    reserved_micro_usd: MicroUsd,
     #[serde(flatten)]
     sum: Sum,
 }
@@ -156,8 +91,31 @@ struct RunRow {
 #[derive(Debug, Serialize)]
 struct KeyRow {
     key: String,
+    limit_micro_usd: Option<MicroUsd>,
+    reserved_micro_usd: MicroUsd,
     #[serde(flatten)]
     sum: Sum,
+}
+
+/// An agent or a team: its day and its month.
+#[derive(Debug, Serialize)]
+struct WholeRow {
+    name: String,
+    day: Standing,
+    month: Standing,
+}
+
+/// How one of their windows stands.
+#[derive(Debug, Default, Serialize)]
+struct Standing {
+    #[serde(rename = "limit_micro_usd")]
+    limit: Option<MicroUsd>,
+    #[serde(rename = "reserved_micro_usd")]
+    reserved: MicroUsd,
+    #[serde(rename = "cost_micro_usd")]
+    cost: MicroUsd,
+    #[serde(rename = "in_doubt_micro_usd")]
+    in_doubt: MicroUsd,
 }
 
 #[derive(Debug, Serialize)]
@@ -166,7 +124,9 @@ struct Document {
     gate_running: bool,
     today: Sum,
     runs: Vec<RunRow>,
+    agents: Vec<WholeRow>,
     keys: Vec<KeyRow>,
+    teams: Vec<WholeRow>,
 }
 
 fn show(common: &Common, out: &mut Out) -> Ended {
@@ -181,10 +141,14 @@ fn show(common: &Common, out: &mut Out) -> Ended {
     for row in &document.runs {
         out.line(&run_line(row))?;
     }
+    for (whose, rows) in [("agent", &document.agents), ("team", &document.teams)] {
+        for row in rows {
+            out.line(&whole_line(whose, row))?;
+        }
+    }
     for row in &document.keys {
-        out.line(
-            &Line::new().text("key  ").column(Paint::Plain, 28, &row.key).text(row.sum.money()),
-        )?;
+        let line = Line::new().text("key    ").column(Paint::Plain, 28, &row.key);
+        out.line(&line.text(money(&row.sum, row.reserved_micro_usd, row.limit_micro_usd)))?;
     }
     if document.runs.is_empty() && document.keys.is_empty() {
         out.line(&Line::of("nothing ran today"))?;
@@ -193,40 +157,82 @@ fn show(common: &Common, out: &mut Out) -> Ended {
 }
 
 fn run_line(row: &RunRow) -> Line {
-    let limit = row.limit_micro_usd.map_or_else(String::new, |limit| format!(" of {limit}"));
     let (word, paint) = if row.live { ("live", Paint::Good) } else { ("ended", Paint::Dim) };
     Line::new()
-        .text("run  ")
+        .text("run    ")
         .column(Paint::Plain, 28, &row.run)
         .column(paint, 7, word)
         .column(Paint::Plain, 18, &row.agent)
-        .text(format!("{}{limit}", row.sum.money()))
+        .text(money(&row.sum, row.reserved_micro_usd, row.limit_micro_usd))
 }
 
-/// Today's runs and keys: sums from the ledger, limits and who is live from the gate if one runs.
+fn whole_line(whose: &str, row: &WholeRow) -> Line {
+    let window = |standing: &Standing| {
+        let sum = Sum {
+            cost_micro_usd: standing.cost.0,
+            in_doubt_micro_usd: standing.in_doubt.0,
+            ..Sum::default()
+        };
+        money(&sum, standing.reserved, standing.limit)
+    };
+    Line::new().column(Paint::Plain, 7, whose).column(Paint::Plain, 28, &row.name).text(format!(
+        "{} today · {} this month",
+        window(&row.day),
+        window(&row.month)
+    ))
+}
+
+/// `$0.41 + $0.02 in doubt + $0.10 reserved of $5.00`.
+fn money(sum: &Sum, reserved: MicroUsd, limit: Option<MicroUsd>) -> String {
+    let reserved = if reserved.0 == 0 { String::new() } else { format!(" + {reserved} reserved") };
+    let limit = limit.map_or_else(String::new, |limit| format!(" of {limit}"));
+    format!("{}{reserved}{limit}", sum.money())
+}
+
+/// What the ledger says since the first of the month.
+struct Ledgered {
+    seen: BTreeMap<String, Seen>,
+    runs: Sums,
+    keys: Sums,
+    agents: [Sums; 2],
+    teams: [Sums; 2],
+}
+
+/// Today's runs and keys, agents and teams: sums from the ledger; from the gate, if one runs, how its
+/// accounts stand, their limits, and who is live.
 fn document(state: &StateFolder) -> Result<Document, Failure> {
     let now = Clock::system().now();
-    let from = Window::Day.start(now);
-    let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
-    let (mut by_run, mut by_key) =
-        (Sums::new(By::Run, Window::All.start(now)), Sums::new(By::Key, from));
+    let (from, month) = (Window::Day.start(now), Window::Month.start(now));
+    let mut ledger = Ledgered {
+        seen: BTreeMap::new(),
+        runs: Sums::new(By::Run, Window::All.start(now)),
+        keys: Sums::new(By::Key, from),
+        agents: [Sums::new(By::Agent, from), Sums::new(By::Agent, month)],
+        teams: [Sums::new(By::Team, from), Sums::new(By::Team, month)],
+    };
     LedgerView::open(state)?.each(|entry, said| {
         let at = time(entry);
-        by_run.see(at, &said);
-        by_key.see(at, &said);
-        see(&mut seen, at >= from, &said);
+        let Ledgered { seen: _, runs, keys, agents, teams } = &mut ledger;
+        for sums in [runs, keys].into_iter().chain(agents).chain(teams) {
+            sums.see(at, &said);
+        }
+        see(&mut ledger.seen, at >= from, &said);
     })?;
     let live = live(state)?;
-    let (sums, _) = by_run.finish();
-    let (keys, today) = by_key.finish();
+    let gate = Accounts::of(live.as_ref().map_or(&[][..], |live| &live.budgets), now);
+    let (sums, _) = ledger.runs.finish();
+    let (keys, today) = ledger.keys.finish();
     let mut runs = Vec::new();
-    for (run, seen) in seen {
-        let summary = live.as_ref().and_then(|runs| runs.iter().find(|summary| summary.run == run));
+    for (run, seen) in ledger.seen {
+        let summary = live.as_ref().and_then(|live| live.runs.iter().find(|one| one.run == run));
         if !seen.today && summary.is_none() {
             continue;
         }
+        let mut sum = sums.get(&run).copied().unwrap_or_default();
+        let account = gate.of_purse(&Purse::Run(run.clone()));
         runs.push(RunRow {
-            sum: sums.get(&run).copied().unwrap_or_default(),
+            reserved_micro_usd: reserve(&mut sum, account),
+            sum,
             agent: seen.agent,
             command: seen.command,
             live: summary.is_some(),
@@ -234,8 +240,82 @@ fn document(state: &StateFolder) -> Result<Document, Failure> {
             run,
         });
     }
-    let keys = keys.into_iter().map(|(key, sum)| KeyRow { key, sum }).collect();
-    Ok(Document { day: when::day(now), gate_running: live.is_some(), today, runs, keys })
+    let keys = keys.into_iter().map(|(key, mut sum)| {
+        let account = gate.of_purse(&Purse::KeyDay(key.clone()));
+        let reserved_micro_usd = reserve(&mut sum, account);
+        let limit_micro_usd = account.and_then(|account| account.limit);
+        KeyRow { key, limit_micro_usd, reserved_micro_usd, sum }
+    });
+    Ok(Document {
+        day: when::day(now),
+        gate_running: live.is_some(),
+        today,
+        runs,
+        keys: keys.collect(),
+        agents: whole(ledger.agents, &gate, [Purse::AgentDay, Purse::AgentMonth]),
+        teams: whole(ledger.teams, &gate, [Purse::TeamDay, Purse::TeamMonth]),
+    })
+}
+
+/// What is set aside for open exchanges. The ledger knows only that they may cost that much, and counts
+/// it as in doubt; the gate knows that they are open.
+fn reserve(sum: &mut Sum, account: Option<&Budget>) -> MicroUsd {
+    let Some(account) = account else { return MicroUsd(0) };
+    sum.in_doubt_micro_usd = account.in_doubt.0;
+    account.reserved
+}
+
+/// The accounts of the present windows, as the gate has them.
+#[derive(Debug)]
+struct Accounts {
+    now: Timestamp,
+    all: BTreeMap<AccountId, Budget>,
+}
+
+impl Accounts {
+    fn of(budgets: &[Budget], now: Timestamp) -> Self {
+        let all = budgets.iter().map(|budget| (budget.account.clone(), budget.clone()));
+        Self { now, all: all.collect() }
+    }
+
+    fn of_purse(&self, purse: &Purse) -> Option<&Budget> {
+        self.all.get(&purse.at(self.now))
+    }
+}
+
+/// Agents or teams: their days and months.
+fn whole(sums: [Sums; 2], gate: &Accounts, purses: [fn(String) -> Purse; 2]) -> Vec<WholeRow> {
+    let [day, month] = sums.map(|sums| sums.finish().0);
+    let standing = |sum: Option<&Sum>, purse: Purse| {
+        let sum = sum.copied().unwrap_or_default();
+        let known = gate.of_purse(&purse);
+        known.map_or_else(
+            || Standing {
+                cost: MicroUsd(sum.cost_micro_usd),
+                in_doubt: MicroUsd(sum.in_doubt_micro_usd),
+                ..Standing::default()
+            },
+            |known| Standing {
+                limit: known.limit,
+                reserved: known.reserved,
+                cost: known.spent,
+                in_doubt: known.in_doubt,
+            },
+        )
+    };
+    let [of_day, of_month] = purses;
+    // Who has a limit and spent nothing is shown too.
+    let live = gate
+        .all
+        .keys()
+        .filter_map(|id| whose(id).filter(|name| *id == of_day((*name).clone()).at(gate.now)));
+    let names: BTreeSet<String> = month.keys().chain(live).cloned().collect();
+    let row = |name: String| WholeRow {
+        day: standing(day.get(&name), of_day(name.clone())),
+        month: standing(month.get(&name), of_month(name.clone())),
+        name,
+    };
+    names.into_iter().filter(|name| name != NO_TEAM).map(row).collect()
 }
 
 fn see(seen: &mut BTreeMap<String, Seen>, today: bool, said: &Said) {
@@ -265,10 +345,20 @@ fn see(seen: &mut BTreeMap<String, Seen>, today: bool, said: &Said) {
     }
 }
 
-/// The live runs, if a gate runs. None is started to say that nothing is live.
-fn live(state: &StateFolder) -> Result<Option<Vec<Summary>>, Failure> {
+/// What a gate that runs says.
+#[derive(Debug)]
+struct Live {
+    runs: Vec<Summary>,
+    budgets: Vec<Budget>,
+}
+
+/// The live runs and the accounts, if a gate runs. None is started to say that nothing is live.
+fn live(state: &StateFolder) -> Result<Option<Live>, Failure> {
     let Some(mut conn) = client::connect(state)? else { return Ok(None) };
-    status(&mut conn, state).map(Some)
+    let runs = status(&mut conn, state)?;
+    let answer = answer(&mut conn, state, &Ask::Act(Box::new(Act::Budgets)))?;
+    let Answer::Budgets { budgets } = answer else { return Err(unexpected(&answer)) };
+    Ok(Some(Live { runs, budgets }))
 }
 
 fn status(conn: &mut Conn, state: &StateFolder) -> Result<Vec<Summary>, Failure> {

@@ -10,7 +10,7 @@ use super::failure::{Ended, Exit, Failure};
 use super::out::{Line, Out, Paint, counted, grouped};
 use crate::folder::StateFolder;
 use crate::gate::client;
-use crate::gate::protocol::{Answer, Ask, Killed, Switch, Target};
+use crate::gate::protocol::{Act, Answer, Ask, Killed, Switch, Target};
 
 /// Whom a switch stops.
 #[derive(Debug, Args)]
@@ -47,7 +47,7 @@ impl Whom {
 /// Flags of `tollgate kill`.
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Example:\n  tollgate kill --agent refund-bot --reason \"INC-4711\"\n  tollgate kill --all --reason drill --dry-run"
+    before_help = "Example:\n  tollgate kill --agent refund-bot --reason \"INC-4711\"\n  tollgate kill --team payments --reason INC-4711\n  tollgate kill --all --reason drill --dry-run"
 )]
 pub(crate) struct KillArgs {
     #[command(flatten)]
@@ -91,7 +91,7 @@ pub(crate) fn kill(args: &KillArgs, out: &mut Out) -> Ended {
     }
     let (target, reason) = (args.whom.target(), args.reason.clone());
     let switch = Switch { target: target.clone(), reason, by: who_asks(), dry_run: args.dry_run };
-    let answer = ask(&args.common, &Ask::Kill(switch))?;
+    let answer = ask(&args.common, Act::Kill(switch))?;
     let Answer::Killed(killed) = &answer else { return Err(unexpected(&answer)) };
     report(args, &target, killed, out)
 }
@@ -146,7 +146,7 @@ fn took(us: u64) -> String {
 pub(crate) fn unkill(args: &UnkillArgs, out: &mut Out) -> Ended {
     let (target, reason) = (args.whom.target(), args.reason.clone());
     let switch = Switch { target: target.clone(), reason, by: who_asks(), dry_run: false };
-    let answer = ask(&args.common, &Ask::Unkill(switch))?;
+    let answer = ask(&args.common, Act::Unkill(switch))?;
     let Answer::Unkilled { entry } = answer else { return Err(unexpected(&answer)) };
     if args.common.json {
         out.json(&json!({ "target": target, "entry": entry }))?;
@@ -158,10 +158,16 @@ pub(crate) fn unkill(args: &UnkillArgs, out: &mut Out) -> Ended {
 }
 
 /// Asks the gate of the state folder, started if need be: a switch holds for runs to come too.
-pub(super) fn ask(common: &Common, ask: &Ask) -> Result<Answer, Failure> {
+pub(super) fn ask(common: &Common, act: Act) -> Result<Answer, Failure> {
     let state = common.folder_or_new()?;
     let mut conn = client::connect_or_spawn(&state)?;
-    answer(&mut conn, &state, ask)
+    answer(&mut conn, &state, &Ask::Act(Box::new(act)))
+}
+
+/// The same of a state folder that is there already: what is asked for cannot be in one that is not.
+pub(super) fn ask_existing(common: &Common, act: Act) -> Result<Answer, Failure> {
+    common.folder()?;
+    ask(common, act)
 }
 
 /// The gate's answer; what it could not do is a failure.
@@ -213,6 +219,15 @@ mod tests {
 
     fn killed(entry: Option<u64>, cut: u64, reset: u64) -> Killed {
         Killed { entry, cut, reset, took_us: 4123 }
+    }
+
+    #[test]
+    fn a_team_is_named_as_one() {
+        let team = Target::Team("payments".into());
+        let line = plain(&sentence(false, &team, &killed(Some(7), 2, 0)));
+        assert_eq!(line, "killed: team payments · 2 streams cut · entry 7 · 4 ms");
+        let json = serde_json::to_string(&team).unwrap();
+        assert_eq!(json, r#"{"team":"payments"}"#);
     }
 
     #[test]

@@ -16,10 +16,14 @@ use crate::record::{Decided, Outcome};
 
 /// By what sums are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum By {
     /// The agent.
     Agent,
+    /// The team.
+    Team,
+    /// Where the contract has the money booked.
+    CostCenter,
     /// The model, as the provider names it.
     Model,
     /// The virtual key.
@@ -32,7 +36,9 @@ pub(crate) enum By {
 
 /// Flags of `tollgate spend`.
 #[derive(Debug, Args)]
-#[command(before_help = "Example:\n  tollgate spend --by model --window month")]
+#[command(
+    before_help = "Example:\n  tollgate spend --by model --window month\n  tollgate spend --by cost-center --window week"
+)]
 pub(crate) struct SpendArgs {
     /// By what sums are told apart
     #[arg(long, value_enum, default_value = "agent")]
@@ -104,11 +110,16 @@ pub(crate) struct Sums {
 #[derive(Debug)]
 struct Names {
     agent: String,
+    team: Option<String>,
+    cost_center: Option<String>,
     model: Option<String>,
     key: Option<String>,
     run: String,
     at: Timestamp,
 }
+
+/// What sums of those without a team are called.
+pub(crate) const NO_TEAM: &str = "(no team)";
 
 impl Names {
     fn by(&self, by: By) -> String {
@@ -116,6 +127,8 @@ impl Names {
             |name: &Option<String>, none: &str| name.clone().unwrap_or_else(|| none.to_owned());
         match by {
             By::Agent => self.agent.clone(),
+            By::Team => or(&self.team, NO_TEAM),
+            By::CostCenter => or(&self.cost_center, "(no cost center)"),
             By::Model => or(&self.model, "(unknown)"),
             By::Key => or(&self.key, "(no key)"),
             By::Run => self.run.clone(),
@@ -155,8 +168,11 @@ impl Sums {
             Ok(decide::case::Presented::Key(key)) => Some(key.id.clone()),
             Ok(_) | Err(_) => None,
         };
+        let payer = decided.booked.as_ref().map(|booked| &booked.payer);
         let names = Names {
             agent: decided.agent.clone(),
+            team: payer.and_then(|payer| payer.team.clone()),
+            cost_center: payer.and_then(|payer| payer.cost_center.clone()),
             model: asked.map(|ask| ask.model.clone()),
             key,
             run: decided.run.clone(),
@@ -169,14 +185,21 @@ impl Sums {
         let opened = self.open.remove(&outcome.id).map(|(names, _)| names);
         let Some(sum) = Sum::of(outcome) else { return };
         // It counts for the day on which the money was set aside, as the budgets do.
-        let (at, asked, key) =
-            opened.map_or((at, None, None), |names| (names.at, names.model, names.key));
-        let names = Names {
+        let opened = opened.unwrap_or_else(|| Names {
             agent: outcome.agent.clone(),
-            model: outcome.model.clone().or(asked),
-            key: outcome.key.clone().or(key),
+            team: None,
+            cost_center: None,
+            model: None,
+            key: None,
             run: outcome.run.clone(),
             at,
+        });
+        let names = Names {
+            agent: outcome.agent.clone(),
+            model: outcome.model.clone().or(opened.model),
+            key: outcome.key.clone().or(opened.key),
+            run: outcome.run.clone(),
+            ..opened
         };
         self.book(&names, &sum);
     }

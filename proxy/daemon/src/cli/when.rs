@@ -4,6 +4,8 @@ use decide::case::Timestamp;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp as Instant, Zoned};
 
+use super::failure::Failure;
+
 /// `at` for whoever reads: local time on a terminal, RFC 3339 UTC elsewhere.
 pub(crate) fn shown(at: Timestamp, terminal: bool) -> String {
     if terminal { local(at, &TimeZone::system()) } else { utc(at) }
@@ -27,6 +29,16 @@ fn instant(at: Timestamp) -> Option<Instant> {
 /// The UTC day that `at` lies in: `2026-11-21`. Budgets count by it.
 pub(crate) fn day(at: Timestamp) -> String {
     instant(at).map_or_else(String::new, |at| at.to_zoned(TimeZone::UTC).date().to_string())
+}
+
+/// The time that is `span` (`30d`, `12h`, `2w`) after `now`, by the calendar in UTC.
+pub(crate) fn after(now: Timestamp, span: &str) -> Result<Timestamp, Failure> {
+    let wrong = || Failure::usage(format!("`{span}` is not a time like 90m, 12h, 30d or 2w"));
+    let ahead: Span = span.parse().map_err(|_form| wrong())?;
+    let begin = instant(now).ok_or_else(wrong)?.to_zoned(TimeZone::UTC);
+    let end = begin.checked_add(ahead).map_err(|_calendar| wrong())?.timestamp();
+    let end = u64::try_from(end.as_microsecond()).map_err(|_before_1970| wrong())?;
+    if end > now.0 { Ok(Timestamp(end)) } else { Err(wrong()) }
 }
 
 /// How far back a sum goes. Days begin at midnight UTC, as those of the budgets do.
@@ -72,6 +84,21 @@ mod tests {
         assert_eq!(shown(AT, false), "2026-11-21T13:59:04.123Z");
         let tokyo = TimeZone::fixed(jiff::tz::offset(9));
         assert_eq!(local(AT, &tokyo), "2026-11-21 22:59:04");
+    }
+
+    #[test]
+    fn a_time_ahead_has_a_unit_and_is_ahead() {
+        for (span, end) in [
+            ("30d", "2026-12-21T13:59:04.123Z"),
+            ("2w", "2026-12-05T13:59:04.123Z"),
+            ("12h", "2026-11-22T01:59:04.123Z"),
+            ("1y", "2027-11-21T13:59:04.123Z"),
+        ] {
+            assert_eq!(utc(after(AT, span).unwrap()), end, "{span}");
+        }
+        for wrong in ["", "30", "-1d", "0d", "soon", "1d ago", "99999y"] {
+            assert!(after(AT, wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -90,8 +90,10 @@ pub(crate) fn open(state: &StateFolder) -> Result<(Arc<Gate>, StateKey, Views), 
     let books = Books::new(views.books.clone());
     let journal = Journal::new(ledger, clock.clone());
     doubt_what_is_open(&books, &journal, &clock);
+    let keys = Keys::new(&master, views.keys.clone());
+    remember(&keys, &vault)?;
     let gate = Arc::new(Gate {
-        keys: Keys::new(&master, views.keys.clone()),
+        keys,
         kills: Arc::new(Kills::new(views.switches.clone())),
         books,
         catalog,
@@ -101,6 +103,7 @@ pub(crate) fn open(state: &StateFolder) -> Result<(Arc<Gate>, StateKey, Views), 
         bodies: ByteBudget::of(BODIES),
         metrics: Metrics::new().map_err(|error| StartError::Catalog(error.to_string()))?,
         runs: Mutex::default(),
+        turn: super::acts::Turn::default(),
         stopping: CancellationToken::new(),
         spans: OnceLock::new(),
         service: OnceLock::new(),
@@ -152,6 +155,16 @@ fn open_ledger(
     };
     let views = shared.now();
     views.unread.map_or(Ok((ledger, views.clone())), |seq| Err(StartError::Unread(seq)))
+}
+
+/// The real keys in the vault are recognised wherever an agent holds one.
+fn remember(keys: &Keys, vault: &Vault) -> Result<(), StartError> {
+    for name in vault.names() {
+        if let Some(kind) = vault.provider(&name) {
+            keys.remember(&vault.reveal(&name)?, kind.shape);
+        }
+    }
+    Ok(())
 }
 
 /// The deployment's CA: made once, sealed in the vault.

@@ -4,6 +4,8 @@
 //! followed by the run's descriptors. Secrets travel in it once, between two processes of one user,
 //! after both have proved that they hold the state's key.
 
+mod act;
+
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -13,9 +15,15 @@ use decide::case::MicroUsd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::keys::KeyRow;
 use crate::kills;
 use crate::record::Widened;
 use crate::service::Role;
+use crate::vault::Listed;
+
+pub use act::{
+    Act, Agent, Amount, Budget, CredentialSet, KeyMade, KeyTaken, NewCredential, Raise, Raised,
+};
 
 /// The most bytes of one frame: a policy and an environment fit many times over.
 const MAX_FRAME: usize = 16 << 20;
@@ -48,19 +56,8 @@ pub enum Ask {
         /// The command's exit code.
         exit: i32,
     },
-    /// Set a kill switch.
-    Kill(Switch),
-    /// Lift a kill switch.
-    Unkill(Switch),
-    /// Set the limit of a running run.
-    RaiseBudget {
-        /// The run.
-        run: String,
-        /// Its new limit.
-        limit: MicroUsd,
-        /// Who asks.
-        by: String,
-    },
+    /// An operator does something.
+    Act(Box<Act>),
     /// Which runs are live, and how they stand.
     Status,
     /// What the gate counts.
@@ -212,11 +209,34 @@ pub enum Answer {
         entry: u64,
     },
     /// The limit is set.
-    Raised {
-        /// The ledger's entry.
-        entry: u64,
-        /// The limit before.
-        from: Option<MicroUsd>,
+    Raised(Raised),
+    /// How runs, keys, agents and teams stand.
+    Budgets {
+        /// One an account.
+        budgets: Vec<Budget>,
+    },
+    /// A standing key was made.
+    KeyMade(Box<KeyMade>),
+    /// Every standing key.
+    Keys {
+        /// By name.
+        keys: Vec<KeyRow>,
+    },
+    /// One standing key.
+    Key(Box<KeyRow>),
+    /// A key was taken back.
+    KeyTaken(KeyTaken),
+    /// Every credential.
+    Credentials {
+        /// By name.
+        credentials: Vec<Listed>,
+    },
+    /// A credential was sealed, exchanged or forgotten.
+    CredentialSet(CredentialSet),
+    /// Who is behind the gate.
+    Agents {
+        /// By name.
+        agents: Vec<Agent>,
     },
     /// How the gate stands.
     Status {

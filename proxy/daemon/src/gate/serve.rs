@@ -6,21 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use audit::{Kind, Who};
-use decide::case::MicroUsd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::Gate;
-use super::protocol::{Answer, Ask, Killed, Switch};
+use super::protocol::{Answer, Ask};
 use super::registry::{self, Registered};
 use super::socket::{Conn, Listener, StateKey};
-use crate::money::books::AccountId;
-use crate::record::{BudgetSet, Switched};
+use super::{Gate, acts};
 
-/// How long covered exchanges have to report their end before their connections are reset.
-const ENDED_WITHIN: Duration = Duration::from_millis(50);
 /// How often the gate looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -124,9 +118,7 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 Some(run) => Answer::Finished(Box::new(run.finish(gate, traffic, Some(exit)))),
                 None => failed("no run was registered on this connection"),
             },
-            Ask::Kill(switch) => kill(gate, switch, traffic),
-            Ask::Unkill(switch) => unkill(gate, switch, traffic),
-            Ask::RaiseBudget { run, limit, by } => raise(gate, &run, limit, by, traffic),
+            Ask::Act(act) => traffic.block_on(acts::act(gate, *act)),
             Ask::Status => status(gate),
             Ask::Metrics => match gate.metrics.render() {
                 Ok(text) => Answer::Metrics { text },
@@ -162,68 +154,6 @@ fn hand_over(gate: &Gate, conn: &mut Conn) -> anyhow::Result<()> {
 
 fn failed(what: &str) -> Answer {
     Answer::Failed { what: what.to_owned() }
-}
-
-/// In force in memory; in the ledger; every covered exchange ended or reset; answered. In this order.
-fn kill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
-    let begun = Instant::now();
-    let Switch { target, reason, by, dry_run } = switch;
-    if dry_run {
-        let cut = gate.kills.would_stop(&target.into()) as u64;
-        return Answer::Killed(Killed { entry: None, cut, reset: 0, took_us: 0 });
-    }
-    let (_, killing) = gate.kills.kill(target.clone().into());
-    let body = Switched { target, reason, by };
-    let (recorded, ended) = traffic.block_on(async {
-        tokio::join!(
-            gate.journal.commit(Kind::Kill, Who::default(), &body),
-            killing.ended(ENDED_WITHIN)
-        )
-    });
-    if let Err(error) = &recorded {
-        tracing::error!(%error, "a kill switch is in force and not recorded");
-    }
-    Answer::Killed(Killed {
-        entry: recorded.ok().map(|receipt| receipt.seq),
-        cut: killing.covered() as u64,
-        reset: ended.stuck.len() as u64,
-        took_us: u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
-    })
-}
-
-/// In the ledger first, then no longer in force.
-fn unkill(gate: &Arc<Gate>, switch: Switch, traffic: &Handle) -> Answer {
-    let Switch { target, reason, by, .. } = switch;
-    if !gate.kills.state().contains(&target.clone().into()) {
-        return failed(&format!("no kill switch is set for {target}"));
-    }
-    let body = Switched { target: target.clone(), reason, by };
-    match traffic.block_on(gate.journal.commit(Kind::Unkill, Who::default(), &body)) {
-        Ok(receipt) => {
-            gate.kills.lift(&target.into());
-            Answer::Unkilled { entry: receipt.seq }
-        }
-        Err(error) => failed(&format!("the switch stays set: {error}")),
-    }
-}
-
-fn raise(gate: &Arc<Gate>, run: &str, limit: MicroUsd, by: String, traffic: &Handle) -> Answer {
-    let live =
-        gate.runs.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(run).cloned();
-    let Some(live) = live else {
-        return failed(&format!("no run {run} is live at this gate"));
-    };
-    let contract = live.terms().contract().and_then(|contract| contract.budgets.run);
-    let from = gate.books.run_limit(run, contract);
-    let account = AccountId::Run(run.to_owned());
-    let body = BudgetSet { account: account.clone(), limit, by };
-    match traffic.block_on(gate.journal.commit(Kind::Budget, live.who(None), &body)) {
-        Ok(receipt) => {
-            gate.books.raise(account, limit, gate.clock.now());
-            Answer::Raised { entry: receipt.seq, from }
-        }
-        Err(error) => failed(&format!("the limit stays: {error}")),
-    }
 }
 
 fn status(gate: &Gate) -> Answer {

@@ -51,7 +51,7 @@ pub struct Created {
 pub enum CreateError {
     /// A live key has the name.
     #[error(
-        "the name {name} is taken by the key {id}, which is live: `tollgate key revoke {id}`, or choose another"
+        "the name {name} is taken by the key {id}, which is live: `tollgate key revoke {id} --reason TEXT`, or choose another"
     )]
     Taken {
         /// The name.

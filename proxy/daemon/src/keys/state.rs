@@ -199,6 +199,12 @@ impl State {
         self.standing.get(hash)
     }
 
+    /// The keys that a run was given.
+    pub(super) fn given_to(&self, run: &str) -> impl Iterator<Item = &Known> {
+        let hashes = self.index.runs.get(run).into_iter().flatten();
+        hashes.filter_map(|hash| self.keys.get(hash))
+    }
+
     /// A key that stands for the real key with this fingerprint.
     pub(super) fn by_fingerprint(&self, fingerprint: &Hash) -> Option<&Known> {
         self.keys.get(self.index.fingerprints.get(fingerprint)?.first()?)

@@ -289,8 +289,19 @@ fn a_run_does_not_replace_what_an_operator_keeps() {
     vault.add("openai", kind("openai"), &secret(CANARY), THEN).unwrap();
     vault.seal("openai", &secret(CANARY)).unwrap();
     let error = vault.seal("openai", &secret("a run's")).unwrap_err();
+    assert!(vault.keeps("openai") && vault.holds("openai", &secret(CANARY)).unwrap());
     assert!(matches!(error, VaultError::Kept(_)) && !error.to_string().contains(CANARY));
     assert_eq!(vault.reveal("openai").unwrap().reveal(), CANARY.as_bytes());
+}
+
+#[test]
+fn what_a_run_brought_can_be_taken_over_and_is_kept_from_then_on() {
+    let folder = sealed();
+    let vault = open(folder.path()).unwrap();
+    assert!(!vault.keeps("openai"));
+    assert_eq!(vault.add("openai", kind("openai"), &secret("kept"), THEN).unwrap(), 2);
+    assert!(vault.seal("openai", &secret(CANARY)).is_err());
+    assert_eq!(open(folder.path()).unwrap().reveal("openai").unwrap().reveal(), b"kept");
 }
 
 #[test]

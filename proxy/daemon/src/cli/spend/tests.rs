@@ -88,3 +88,37 @@ fn an_estimate_says_so() {
     sum.in_doubt_micro_usd = 20_000;
     assert_eq!(sum.money(), "≈ $0.41 + $0.02 in doubt");
 }
+
+/// A decision whose money a team and a cost center pay.
+fn paid_by(id: &str, team: Option<&str>, cost_center: Option<&str>) -> Said {
+    let Said::Decided(mut said) = decided(id, 500, true) else { panic!("not a decision") };
+    let payer = crate::money::books::Payer {
+        run: "R".into(),
+        key: "k_1".into(),
+        agent: "a".into(),
+        team: team.map(str::to_owned),
+        model: "m".into(),
+        cost_center: cost_center.map(str::to_owned),
+    };
+    let (id, worst) = (id.to_owned(), MicroUsd(500));
+    said.booked = Some(crate::money::books::Booked { id, at: 1, payer, worst, output_limit: None });
+    Said::Decided(said)
+}
+
+#[test]
+fn teams_and_cost_centers_are_those_that_the_money_was_booked_on() {
+    for (by, names) in
+        [(By::Team, ["(no team)", "payments"]), (By::CostCenter, ["(no cost center)", "CC-4711"])]
+    {
+        let mut sums = Sums::new(by, Timestamp(0));
+        sums.see(Timestamp(1), &paid_by("1", Some("payments"), Some("CC-4711")));
+        sums.see(Timestamp(2), &outcome("1", "a", Some(100), None));
+        sums.see(Timestamp(3), &paid_by("2", None, None));
+        sums.see(Timestamp(4), &outcome("2", "a", Some(1), None));
+        sums.see(Timestamp(5), &paid_by("3", Some("payments"), Some("CC-4711")));
+        let (rows, _) = sums.finish();
+        assert_eq!(rows.keys().collect::<Vec<_>>(), names);
+        let paid = rows[names[1]];
+        assert_eq!((paid.cost_micro_usd, paid.in_doubt_micro_usd), (100, 500), "one is open");
+    }
+}

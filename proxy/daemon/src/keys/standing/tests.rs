@@ -137,19 +137,19 @@ fn an_expired_or_revoked_key_is_told_as_such_and_enters_no_use() {
 #[test]
 fn a_name_is_of_one_live_key_and_free_again_when_that_is_dead() {
     let keys = keys();
-    let end = Some(Timestamp(NOW.0 + 10));
-    let (_, first) = create(&keys, NewKey { expires: end, ..asked("ci", "bot") }, 1);
+    let end = Timestamp(NOW.0 + 10);
+    let (_, first) = create(&keys, NewKey { expires: Some(end), ..asked("ci", "bot") }, 1);
     let again = |seed: u8, now| keys.create(asked("ci", "bot"), Shape::Openai, &[seed; 32], now);
     let taken = CreateError::Taken { name: "ci".to_owned(), id: first.id.clone() };
     assert_eq!(again(2, NOW).unwrap_err(), taken);
-    let second = again(3, end.unwrap()).unwrap().event;
+    let second = again(3, end).unwrap().event;
     assert_eq!(keys.show("ci", NOW).unwrap().id, second.id);
     assert_eq!(keys.show(&first.id, NOW).unwrap().id, first.id);
     keys.revoke("ci", "", "").unwrap();
     let ids: Vec<_> = keys.list(NOW).into_iter().map(|row| (row.id, row.condition)).collect();
     let newest_first = [(second.id, Condition::Revoked), (first.id, Condition::Live)];
     assert_eq!(ids, newest_first);
-    assert!(again(4, end.unwrap()).is_ok());
+    assert!(again(4, end).is_ok());
 }
 
 #[test]
