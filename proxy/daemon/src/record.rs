@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
-use crate::telemetry::context::TraceParent;
 
 pub use operator::Operator;
 
