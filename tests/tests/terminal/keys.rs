@@ -325,7 +325,7 @@ fn killing_a_team_cuts_its_stream_and_leaves_others_alone() -> Result<()> {
     let stand = Stand::new()?;
     contract(&stand)?;
     let governed = |script: &str| -> Result<_> {
-        Ok(stand.gate(&["--agent", "bot", "--policy", "policy.yaml"])?.start(asking(script))?)
+        stand.gate(&["--agent", "bot", "--policy", "policy.yaml"])?.start(asking(script))
     };
     let run = governed("ask stall")?;
     ensure!(stand.log().wait(LIMIT, |seen| seen.len() == 1).is_some(), "never asked");
