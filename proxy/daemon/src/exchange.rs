@@ -267,6 +267,8 @@ impl Judged {
             return None;
         }
         exchange.open = true;
+        // The use of the key is the ledger's now: nothing gives it back.
+        exchange.used = None;
         if let Some(scope) = exchange.live.is_killed() {
             exchange.answer_failure(&forward::Failure::NotSent(killed(scope)), reply);
             return None;
