@@ -356,3 +356,46 @@ pub(crate) fn expired() -> Refusal {
 fn unsealed() -> Refusal {
     Refusal { rule: decide::RuleId("verdict/seal"), reason: decide::Reason::Unsealed }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// An exchange that ends when it is let, what lets it, and what tells that it has ended.
+    fn attended() -> (Attended, oneshot::Sender<()>, oneshot::Receiver<()>, Reply) {
+        let (letting, wait) = oneshot::channel::<()>();
+        let (tell, ended) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let exchange = async move {
+            wait.await.unwrap();
+            tell.send(()).unwrap();
+        };
+        let tasks = TaskTracker::new();
+        (Attended { exchange: Some(Box::pin(exchange)), answer, tasks }, letting, ended, reply)
+    }
+
+    fn poll(attended: &mut Attended) -> Poll<Result<Response<AnswerBody>, Unanswered>> {
+        Pin::new(attended).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn an_exchange_goes_on_when_its_connection_waits_no_longer() {
+        let (mut attended, letting, ended, _reply) = attended();
+        assert!(poll(&mut attended).is_pending());
+        drop(attended);
+        letting.send(()).unwrap();
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_exchange_goes_on_when_the_head_of_its_answer_is_there() {
+        let (mut attended, letting, ended, reply) = attended();
+        assert!(poll(&mut attended).is_pending());
+        reply.send(Response::new(AnswerBody::whole(bytes::Bytes::new()))).unwrap();
+        assert!(poll(&mut attended).is_ready());
+        letting.send(()).unwrap();
+        ended.await.unwrap();
+    }
+}
