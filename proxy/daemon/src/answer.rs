@@ -20,6 +20,7 @@ use crate::answer::body::{AnswerBody, Releaser};
 use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
+use crate::metrics::Open;
 use crate::upstream::pool::{ConnHandle, Sent};
 use crate::upstream::{self, headers};
 
@@ -44,7 +45,7 @@ pub(crate) async fn carry(carried: Carried) {
     terms.head_only |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
     let events = is_event_stream(&head.headers);
-    let ended = Ended::answered(&head);
+    let ended = Ended::answered(&head, events);
     headers::inbound(&mut head.headers);
     let following = Following {
         exchange,
@@ -162,6 +163,7 @@ impl Following {
             self.ended.outcome.gone = true;
             return self.close();
         }
+        let _streaming = Open::counted_in(&self.exchange.gate.metrics.streams);
         let end = loop {
             let (said, finished) = match self.next(releaser.gone()).await {
                 Next::Bytes(bytes) => (decoder.push(&bytes), false),

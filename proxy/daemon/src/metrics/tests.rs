@@ -95,7 +95,7 @@ fn an_error_is_named_by_its_rule_and_else_by_the_status() {
 #[test]
 fn a_connection_is_open_until_it_is_dropped() {
     let metrics = Metrics::new().unwrap();
-    let open = metrics.connected(Intake::Routed);
+    let open = metrics.connected(Listener::Routed);
     assert!(metrics.render().unwrap().contains(r#"connections_open{intake="routed"} 1"#));
     drop(open);
     let text = metrics.render().unwrap();
