@@ -207,7 +207,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that is over: outcome, duration, agent, model. Money and tokens in total are counted where they
+    /// Counts a request of a service that is over: outcome, duration, agent, model. Money and tokens in total are counted where they
     /// are settled.
     pub fn finished(&self, finished: &Finished<'_>) {
         let traffic = &self.traffic;
@@ -283,7 +283,9 @@ impl Metrics {
 
 /// Sets gauges.
 #[derive(Clone, Default)]
-struct Look(Arc<OnceLock<Box<dyn Fn(&Metrics) + Send + Sync>>>);
+struct Look(Arc<OnceLock<SetGauges>>);
+
+type SetGauges = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 impl fmt::Debug for Look {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -214,7 +214,9 @@ mod tests {
         assert_eq!(held.bytes.len(), 2048);
         let second = collect(&mut body(), 4096, [&run, &gate]).await;
         assert_eq!(second.unwrap_err(), Unread::NoRoom);
+        assert_eq!((run.taken(), gate.taken()), (2048, 2048));
         drop(held);
+        assert_eq!(gate.taken(), 0);
         assert!(collect(&mut body(), 4096, [&run, &gate]).await.is_ok());
     }
 }

@@ -268,7 +268,7 @@ impl Ended {
         if let Some(usage) = &heard.usage {
             self.usage = Some(money_usage(usage));
         }
-        if let Some(model) = &heard.model {
+        if let (Some(model), None) = (&heard.model, &self.answered_by) {
             self.answered_by = Some(model.chars().take(128).collect());
         }
         self.outcome.calls.extend(heard.calls.iter().map(|call| call.name.clone()));

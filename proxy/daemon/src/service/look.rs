@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use decide::policy::Glob;
+
 use super::Handle;
 use crate::attached;
 use crate::gate::Gate;
@@ -15,8 +17,8 @@ pub(super) fn name(gate: &Gate, policies: &Policies) {
     let Metrics { agents, models, .. } = &gate.metrics;
     agents.admit(policies.agents().map(|(name, _)| name).filter(|name| is_name(name)));
     let contracts = policies.agents().flat_map(|(_, policy)| &policy.agents);
-    let named = contracts.flat_map(|(_, contract)| &contract.models).map(|model| model.as_str());
-    models.admit(named.filter(|name| is_name(name)));
+    let named = contracts.flat_map(|(_, contract)| &contract.models);
+    models.admit(named.map(Glob::as_str).filter(|name| is_name(name)));
     models.admit(gate.catalog.models().map(|(id, _)| id.as_str()));
 }
 
