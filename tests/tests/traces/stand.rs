@@ -1,5 +1,6 @@
 //! A service with one agent, its provider, and somebody who collects its telemetry.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,10 +15,10 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Longer than any step takes on a machine that is busy with something else.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What somebody is asked again and again until it is there.
-pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -29,12 +30,12 @@ pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A port that was free a moment ago; whoever finds it taken says so and ends.
-pub fn port() -> u16 {
+pub(crate) fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A tool that `cargo xtask setup` installed. Without it the test says that it did not run.
-pub fn tool(name: &str, checks: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str, checks: &str) -> Option<PathBuf> {
     let cache = std::env::var_os("TOLLGATE_CACHE").map_or_else(
         || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tollgate"),
         PathBuf::from,
@@ -50,17 +51,17 @@ pub fn tool(name: &str, checks: &str) -> Option<PathBuf> {
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub head: String,
-    pub body: String,
+pub(crate) struct Answer {
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn status(&self) -> &str {
+    pub(crate) fn status(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         let found = lines.filter(|(found, _)| found.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value).next().unwrap_or_default()
@@ -68,14 +69,14 @@ impl Answer {
 }
 
 /// One request on a connection of its own.
-pub fn ask(port: u16, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) fn ask(port: u16, line: &str, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     let mut request = format!("{line} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n");
     for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
+        write!(request, "{name}: {value}\r\n").unwrap();
     }
-    request.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
+    write!(request, "content-length: {}\r\n\r\n{body}", body.len()).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -84,10 +85,10 @@ pub fn ask(port: u16, line: &str, headers: &[(&str, &str)], body: &str) -> Answe
 }
 
 /// A collector that ends with its test.
-pub struct Collector {
+pub(crate) struct Collector {
     process: Child,
     dir: TempDir,
-    pub port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Collector {
@@ -98,7 +99,7 @@ impl Drop for Collector {
 }
 
 impl Collector {
-    pub fn start(otelcol: &Path) -> Self {
+    pub(crate) fn start(otelcol: &Path) -> Self {
         let (dir, port) = (tempfile::tempdir().unwrap(), port());
         let config = format!(
             "receivers: {{otlp: {{protocols: {{http: {{endpoint: '127.0.0.1:{port}'}}}}}}}}\n\
@@ -131,23 +132,23 @@ impl Collector {
         level
     }
 
-    pub fn spans(&self) -> Vec<Value> {
+    pub(crate) fn spans(&self) -> Vec<Value> {
         self.arrived(["resourceSpans", "scopeSpans", "spans"])
     }
 
-    pub fn metrics(&self) -> Vec<Value> {
+    pub(crate) fn metrics(&self) -> Vec<Value> {
         self.arrived(["resourceMetrics", "scopeMetrics", "metrics"])
     }
 }
 
 /// A running `tollgate serve`.
-pub struct Serve {
+pub(crate) struct Serve {
     process: Child,
-    pub provider: Provider,
+    pub(crate) provider: Provider,
     dir: TempDir,
     proxy: u16,
     health: u16,
-    pub key: String,
+    pub(crate) key: String,
     _runtime: Runtime,
 }
 
@@ -164,7 +165,7 @@ const POLICY: &str = "policy_id: traces\nversion: \"1\"\nmode: enforce\nteam: pa
 
 impl Serve {
     /// Serves one agent, whose telemetry goes to `sink`, and logs what `log` asks for.
-    pub fn start(sink: &str, log: &str) -> Self {
+    pub(crate) fn start(sink: &str, log: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         for folder in ["policy", "provider"] {
@@ -214,7 +215,7 @@ impl Serve {
             &real,
         ]);
         let made = ["key", "create", "bot", "--agent", "bot", "--credential", "openai"];
-        serve.key = serve.tollgate(&made).trim().to_owned();
+        serve.tollgate(&made).trim().clone_into(&mut serve.key);
         serve
     }
 
@@ -225,7 +226,7 @@ impl Serve {
     }
 
     /// A command against this service's state, which must succeed.
-    pub fn tollgate(&self, args: &[&str]) -> String {
+    pub(crate) fn tollgate(&self, args: &[&str]) -> String {
         let mut command = Command::new(tollgate().unwrap());
         command.args(args).arg("--state").arg(self.dir.path().join("state"));
         let output = command.stdin(Stdio::null()).output().unwrap();
@@ -236,7 +237,13 @@ impl Serve {
     }
 
     /// A chat by way of the gateway.
-    pub fn chat(&self, model: &str, text: &str, stream: bool, more: &[(&str, &str)]) -> Answer {
+    pub(crate) fn chat(
+        &self,
+        model: &str,
+        text: &str,
+        stream: bool,
+        more: &[(&str, &str)],
+    ) -> Answer {
         let body = serde_json::json!({
             "model": model, "stream": stream, "max_completion_tokens": 100,
             "messages": [{ "role": "user", "content": text }],
@@ -249,11 +256,11 @@ impl Serve {
     }
 
     /// What Prometheus would read.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         ask(self.health, "GET /metrics", &[], "").body
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 }
