@@ -22,6 +22,7 @@ use crate::answer::body::{AnswerBody, Releaser};
 use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
+use crate::metrics::Open;
 use crate::upstream::pool::{AnswerStream, ConnHandle, Sent};
 use crate::upstream::{self, headers};
 
@@ -49,7 +50,7 @@ pub(crate) async fn carry(carried: Carried) {
     terms.head_only |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
     let events = is_event_stream(&head.headers);
-    let ended = Ended::answered(&head);
+    let ended = Ended::answered(&head, events);
     headers::inbound(&mut head.headers);
     let following = Box::new(Following {
         exchange,
@@ -162,6 +163,7 @@ impl Following {
             self.ended.outcome.gone = true;
             return self.close();
         }
+        let _streaming = Open::counted_in(&self.exchange.gate.metrics.streams);
         let end = loop {
             let next = self.next(releaser.gone()).await;
             let (ready, end) = self.hear_all(decoder.as_mut(), next).await;

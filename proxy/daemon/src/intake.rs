@@ -26,6 +26,7 @@ use crate::intake::peer::Peer;
 use crate::keys::Owner;
 use crate::listen;
 use crate::listen::http::Limits;
+use crate::metrics::Intake;
 use crate::places;
 use crate::route::Route;
 use crate::run::Run;
@@ -36,6 +37,7 @@ use crate::subject::Subject;
 pub struct Connection {
     pub(crate) gate: Arc<Gate>,
     callers: Callers,
+    came: Intake,
     /// Breaks the connection.
     pub(crate) reset: CancellationToken,
     /// Its place among the connections that its agent may have open, once the agent is known.
@@ -63,10 +65,15 @@ pub(crate) struct Far {
 }
 
 impl Connection {
-    /// A connection whose requests are from `callers`.
-    pub(crate) fn of(gate: Arc<Gate>, callers: Callers) -> Arc<Self> {
+    /// A connection that came in that way and whose requests are from `callers`.
+    pub(crate) fn of(gate: Arc<Gate>, callers: Callers, came: Intake) -> Arc<Self> {
         let reset = CancellationToken::new();
-        Arc::new(Self { gate, callers, reset, counted: OnceLock::new() })
+        Arc::new(Self { gate, callers, came, reset, counted: OnceLock::new() })
+    }
+
+    /// The way in of a request that goes there.
+    pub(crate) const fn intake(&self, route: &Route) -> Intake {
+        if route.absolute { Intake::Absolute } else { self.came }
     }
 
     /// Who is known to call before a request is read.

@@ -6,6 +6,7 @@ mod front_tls;
 mod handle;
 mod holdings;
 mod listeners;
+mod look;
 mod names;
 mod notify;
 mod readiness;
@@ -205,6 +206,7 @@ impl Service {
         };
         let handle = Arc::new(Handle::new(Arc::clone(&attachments), listening.second_handles()?));
         drop(gate.service.set(Arc::clone(&handle)));
+        look::at_gauges(&gate, &handle);
         let health = listening.health.try_clone("health")?;
         let readiness = readiness::of(&gate, &folder, &attachments, &handle);
         accepting.start(listening)?;
@@ -344,12 +346,15 @@ async fn policies(config: &Config, gate: &Arc<Gate>) -> Result<PolicyFolder, Ser
             });
             let body = record::InForce { policies: hex(policies.digest()), files: files.collect() };
             let entered = pen.journal.commit(Kind::Policy, Who::default(), &body).await;
+            look::name(&pen, &policies);
             entered.map(|_receipt| ()).map_err(|error| error.to_string())
         })
     });
-    PolicyFolder::open(config.policy.clone(), gate.clock.clone(), record)
+    let folder = PolicyFolder::open(config.policy.clone(), gate.clock.clone(), record)
         .await
-        .map_err(|error| ServeError::Policy(error.to_string()))
+        .map_err(|error| ServeError::Policy(error.to_string()))?;
+    look::at_readings(gate, &folder);
+    Ok(folder)
 }
 
 /// Attaches units anew as they are started anew: each has another control group then.

@@ -16,6 +16,7 @@ use super::gather::Body;
 use super::{Exchange, Reply};
 use crate::answer;
 use crate::keys;
+use crate::metrics::{Metrics, Step, UpstreamFault};
 use crate::places;
 use crate::record::Amended;
 use crate::upstream::headers::Coding;
@@ -101,7 +102,9 @@ impl Exchange {
         let Some(target) = self.resolved.take() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
-        let request = self.outbound(&head, out).map_err(Failure::NotSent)?;
+        let mut request = self.outbound(&head, out).map_err(Failure::NotSent)?;
+        self.span.send(request.headers_mut());
+        self.work.done(Step::Send, &self.gate);
         let key = PoolKey {
             tenant: Arc::clone(&self.run.tenant),
             credential: self.key().map(|key| key.credential.as_str().into()),
@@ -116,8 +119,11 @@ impl Exchange {
             () = answer::sleep_for(self.expires_in()) => Err(Failure::Sent(super::expired())),
             () = reply.closed() => Err(Failure::Gone),
             sent = tokio::time::timeout(HEAD_WITHIN, sending) => match sent {
-                Ok(sent) => sent.map_err(|error| failure(&error)),
-                Err(_elapsed) => Err(Failure::Sent(upstream::silent(&route.host))),
+                Ok(sent) => sent.map_err(|error| failure(&error, &self.gate.metrics)),
+                Err(_elapsed) => {
+                    self.gate.metrics.upstream_failed(UpstreamFault::Timeout);
+                    Err(Failure::Sent(upstream::silent(&route.host)))
+                }
             },
         }
     }
@@ -166,7 +172,8 @@ fn forms(head: &Parts, places: &'static [wire::Place]) -> Vec<Form> {
         .collect()
 }
 
-fn failure(error: &UpstreamError) -> Failure {
+fn failure(error: &UpstreamError, metrics: &Metrics) -> Failure {
+    metrics.upstream_failed(error.into());
     let refusal = upstream::refusal(error);
     if error.may_have_sent() { Failure::Sent(refusal) } else { Failure::NotSent(refusal) }
 }

@@ -194,7 +194,10 @@ impl Exchange {
             return Ok(Known::Fact(Address::NotLookedUp));
         }
         let resolving = self.run.upstream.resolver.resolve(&route.host, route.port);
-        Ok(match self.unless_stopped(reply, resolving).await? {
+        let paused = self.work.pause(&self.gate.clock);
+        let resolved = self.unless_stopped(reply, resolving).await?;
+        self.work.resume(paused, &self.gate.clock);
+        Ok(match resolved {
             Ok(resolved) => {
                 let fact = settle::address(&resolved);
                 self.resolved = Some(resolved);
@@ -261,7 +264,9 @@ impl Exchange {
             worst,
         };
         let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
+        let paused = self.work.pause(&self.gate.clock);
         let mut answer = self.unless_stopped(reply, reserving).await?;
+        self.work.resume(paused, &self.gate.clock);
         if let money::Answer::Granted(booked) = &mut answer {
             booked.output_limit = booked.output_limit.or(written);
             self.booked = Some(booked.clone());

@@ -13,6 +13,7 @@ use crate::agents::Agents;
 use crate::attached::Attachments;
 use crate::gate::Gate;
 use crate::listen::dns::Addresses;
+use crate::metrics::Intake;
 
 /// What is needed to take a connection of an attached control group.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub(crate) async fn one(attached: &Attached, stream: TcpStream, peer: SocketAddr
     };
     let peer = Peer { cgroup: Some(origin.by.cgroup.to_string()), ..Peer::at(peer.ip()) };
     let far = Far { agents: Arc::clone(agents), peer, key: None };
-    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far));
+    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far), Intake::Transparent);
     // A program that looked the name up before it was attached knows only the address.
     let going = Going { by_host: true, ..going(origin.wanted, names) };
     tunnel::carry(connection, stream, going).await;

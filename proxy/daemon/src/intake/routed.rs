@@ -11,6 +11,7 @@ use super::{Callers, Connection, Far};
 use crate::agents::Agents;
 use crate::gate::Gate;
 use crate::listen::routed::Own;
+use crate::metrics::Intake;
 
 /// One connection that was routed here. Whoever sent it says in its own words where to: the address
 /// that it dialled is where the gate's answer seems to come from, and a hint.
@@ -30,7 +31,7 @@ pub(crate) async fn one(
         }
     };
     let far = Far { agents: Arc::clone(agents), peer: Peer::at(peer.ip()), key: None };
-    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far));
+    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far), Intake::Routed);
     let going = Going {
         named: None,
         literal: asked.ip().to_canonical().to_string(),

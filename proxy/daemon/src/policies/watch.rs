@@ -9,7 +9,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -35,6 +35,9 @@ const ATTEMPTS: u32 = 5;
 pub type Record = Box<
     dyn Fn(Arc<Policies>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync,
 >;
+
+/// Hears of each reading after the first, whatever came of it.
+pub type Heard = Box<dyn Fn(&Result<Reloaded, ReloadError>) + Send + Sync>;
 
 /// Why new contracts did not come into force.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +83,7 @@ pub struct PolicyFolder {
     folder: PathBuf,
     clock: Clock,
     record: Record,
+    heard: OnceLock<Heard>,
     in_force: Arc<ArcSwap<Policies>>,
     standing: ArcSwap<Standing>,
     /// Held while the folder is looked at and read, so that only one does.
@@ -123,10 +127,16 @@ impl PolicyFolder {
             folder,
             clock,
             record,
+            heard: OnceLock::new(),
             in_force: Arc::new(ArcSwap::new(policies)),
             standing: ArcSwap::from_pointee(standing),
             turn: Mutex::new(Seen { read, changed: None, waited: 0 }),
         })
+    }
+
+    /// Has `heard` told of each reading from now on. The first one stays.
+    pub fn tell(&self, heard: Heard) {
+        drop(self.heard.set(heard));
     }
 
     /// What is in force, now and later.
@@ -211,6 +221,9 @@ impl PolicyFolder {
             }
         }
         self.standing.store(Arc::new(standing));
+        if let Some(heard) = self.heard.get() {
+            heard(&reloaded);
+        }
         reloaded
     }
 

@@ -20,6 +20,7 @@ use crate::intake::attached::{self, Attached};
 use crate::intake::front::{Front, Gateway};
 use crate::intake::routed;
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
+use crate::metrics::Listener;
 
 /// Between two attempts to accept when descriptors are used up.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -51,7 +52,7 @@ impl Accepting {
         for listener in listening.proxy.into_async("listen.proxy")? {
             let (front, tls) = (Arc::clone(&front), Arc::clone(&self.tls));
             let attachments = Arc::clone(&self.attachments);
-            self.take(listener, &room, "proxy", move |stream, peer| {
+            self.take(listener, &room, Listener::Proxy, move |stream, peer| {
                 let (front, tls) = (Arc::clone(&front), Arc::clone(&tls));
                 let attachments = Arc::clone(&attachments);
                 async move { tls.one(front, &attachments, stream, peer).await }
@@ -66,7 +67,7 @@ impl Accepting {
         });
         for listener in listening.transparent.into_async("listen.transparent")? {
             let attached = Arc::clone(&attached);
-            self.take(listener, &room, "transparent", move |stream, peer| {
+            self.take(listener, &room, Listener::Transparent, move |stream, peer| {
                 let attached = Arc::clone(&attached);
                 async move { attached::one(&attached, stream, peer).await }
             });
@@ -75,7 +76,7 @@ impl Accepting {
         for listener in listening.routed.into_async("listen.routed")? {
             let (gate, agents) = (Arc::clone(&self.gate), Arc::clone(&self.agents));
             let own = Arc::clone(&own);
-            self.take(listener, &room, "routed", move |stream, peer| {
+            self.take(listener, &room, Listener::Routed, move |stream, peer| {
                 let (gate, agents, own) =
                     (Arc::clone(&gate), Arc::clone(&agents), Arc::clone(&own));
                 async move { routed::one(&gate, &agents, &own, stream, peer).await }
@@ -110,18 +111,13 @@ impl Accepting {
     }
 
     /// Takes connections until it is told to stop; then the listener closes.
-    fn take<F, One>(
-        &self,
-        listener: TcpListener,
-        room: &Arc<Semaphore>,
-        intake: &'static str,
-        one: F,
-    ) where
+    fn take<F, One>(&self, listener: TcpListener, room: &Arc<Semaphore>, by: Listener, one: F)
+    where
         F: Fn(TcpStream, SocketAddr) -> One + Send + 'static,
         One: Future<Output = ()> + Send + 'static,
     {
         let (stop, tasks, room) = (self.stop.clone(), self.tasks.clone(), Arc::clone(room));
-        let taken = self.gate.metrics.connections.with_label_values(&[intake]);
+        let gate = Arc::clone(&self.gate);
         tokio::spawn(async move {
             loop {
                 let accepting = async {
@@ -136,7 +132,7 @@ impl Accepting {
                 };
                 match accepted {
                     Ok(((stream, peer), place)) => {
-                        taken.inc();
+                        let open = gate.metrics.connected(by);
                         if let Err(error) = stream.set_nodelay(true) {
                             tracing::debug!(%error, "a connection ended before it began");
                             continue;
@@ -144,12 +140,12 @@ impl Accepting {
                         let carried = one(stream, peer);
                         tasks.spawn(async move {
                             carried.await;
-                            drop(place);
+                            drop((place, open));
                         });
                     }
                     // Descriptors are used up: the connection waits in the backlog until some are free.
                     Err(error) => {
-                        tracing::warn!(%error, intake, "a connection cannot be accepted");
+                        tracing::warn!(%error, listener = by.name(), "a connection cannot be accepted");
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

@@ -165,3 +165,17 @@ async fn a_folder_that_holds_nothing_good_is_no_start() {
     let opened = PolicyFolder::open(dir.path().to_owned(), Clock::system(), record).await;
     assert!(matches!(opened, Err(ReloadError::Faulty(_))));
 }
+
+#[tokio::test]
+async fn each_reading_is_told_whatever_came_of_it() {
+    let stand = stand().await;
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let ears = Arc::clone(&told);
+    stand.folder.tell(Box::new(move |read| ears.lock().unwrap().push(read.is_ok())));
+    stand.folder.reload_now().await.unwrap();
+    put(stand.dir.path(), "p.yaml", "agents: 7");
+    stand.folder.reload_now().await.unwrap_err();
+    put(stand.dir.path(), "p.yaml", &contract("new"));
+    stand.folder.reload_now().await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [true, false, true]);
+}
