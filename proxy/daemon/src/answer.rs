@@ -3,6 +3,7 @@
 pub mod body;
 mod hold;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,7 @@ use crate::answer::body::{AnswerBody, Releaser};
 use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
+use crate::heavy;
 use crate::upstream::pool::{ConnHandle, Sent};
 use crate::upstream::{self, headers};
 
@@ -112,13 +114,17 @@ impl Following {
         mut reply: Reply,
     ) {
         let mut whole = BytesMut::new();
+        let mut bytes_in = 0;
         let end = loop {
-            let (said, finished) = match self.next(reply.closed()).await {
-                Next::Bytes(bytes) => (decoder.push(&bytes), false),
-                Next::Finished => (decoder.finish(), true),
+            let (heard, finished) = match self.next(reply.closed()).await {
+                Next::Bytes(bytes) => {
+                    bytes_in += bytes.len();
+                    (self.hear(decoder.push(&bytes), false), false)
+                }
+                Next::Finished => (self.hear_end(decoder.as_mut(), bytes_in).await, true),
                 other @ (Next::Broken | Next::Cut(_) | Next::Gone) => break other,
             };
-            match self.hear(said, finished) {
+            match heard {
                 Ok(released) => released.iter().for_each(|piece| whole.extend_from_slice(piece)),
                 Err(refusal) => break Next::Cut(refusal),
             }
@@ -268,6 +274,30 @@ impl Following {
             released.extend(self.hold.end());
         }
         Ok(released)
+    }
+
+    /// Hears the end of an answer that is read once it is whole: here, or where much is read at once.
+    async fn hear_end(
+        &mut self,
+        decoder: &mut dyn Decoder,
+        bytes_in: usize,
+    ) -> Result<Vec<Bytes>, Refusal> {
+        // What is encoded may come to any length.
+        if bytes_in <= heavy::LARGE && !decoder.unpacks() {
+            return self.hear(decoder.finish(), true);
+        }
+        let (gate, run) = (Arc::clone(&self.exchange.gate), Arc::clone(&self.exchange.run));
+        let turn = tokio::select! {
+            biased;
+            scope = self.exchange.live.killed() => {
+                return match self.judge.see(&StreamEvent::Killed(scope)) {
+                    Ruling::Cut(refusal) => Err(refusal),
+                    Ruling::Release => Err(crate::exchange::killed(scope)),
+                };
+            }
+            turn = gate.heavy.turn(&run.heavy) => turn,
+        };
+        turn.take(|| self.hear(decoder.finish(), true))
     }
 
     fn scan(&mut self, heard: &Heard) -> Result<Sight, Refusal> {
