@@ -14,6 +14,7 @@ from bench import (H2, LOAD_CORE, NAME, PROXY_CORE, TLS, Direct, DirectTls, Floo
 AGENTS = (1, 100, 10_000)
 ACTIVE = 100
 PORT = 18090
+BULK, BULK_TLS = 18085, 18086
 LARGE = 32 << 20
 # Of the small requests beside large ones: a quarter of what one core can carry.
 RATE = 300
@@ -54,7 +55,7 @@ class Serve(Direct):
 policy: {self.file("policy")}
 credentials: {{ openai: {{ provider: openai, from: sealed }} }}
 providers:
-  bulk: {{ dialect: openai, url: "https://localhost:{TLS}", credential: none, price: free, ca: {self.bench.ca} }}
+  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: none, price: free, ca: {self.bench.path("bulk-ca.pem")} }}
 drain: {{ delay: 0s, streams: 1s }}
 listen:
   proxy: 127.0.0.1:{self.port}
@@ -70,7 +71,7 @@ upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}"]
                 out.write(f'policy_id: t{first}\nversion: "1"\nmode: enforce\nteam: t{first}\nagents:\n')
                 for agent in range(first, min(first + 100, self.agents)):
                     out.write(f"  a{agent}:\n    bearer: true\n    models: [gpt-5-nano]\n"
-                              f'    destinations: [{NAME}, "localhost:{TLS}:write"]\n')
+                              f'    destinations: [{NAME}, "localhost:{BULK_TLS}:write"]\n')
 
     def tollgate(self, *words):
         command = [self.bench.program("tollgate"), *words, "--config", self.config]
@@ -132,7 +133,8 @@ def small(bench, target, secs):
 
 def neighbours(bench, serve):
     """p50 and p99 of a small agent alone and beside one that sends the largest bodies there are, alternating. Of their
-    core the large ones' generator has what the small ones leave, so that it is the gate's core that is fought over."""
+    core, generator and upstream of the large ones have what the small ones leave, so that it is the gate's core that is
+    fought over."""
     secs = 5
     own = serve.file("bulk.key")
     with open(own, "w") as out:
@@ -173,6 +175,9 @@ def held(bench, serve, streams=10_000):
 
 def part(bench):
     bench.certificate = lambda: certificate(bench)
+    bench.start(["chrt", "--idle", "0", bench.program("mock-upstream"), "--listen", f"127.0.0.1:{BULK}", "--tls-listen",
+                 f"127.0.0.1:{BULK_TLS}", "--ca", bench.path("bulk-ca.pem")], LOAD_CORE)
+    wait_for(lambda: listens(BULK_TLS), "the upstream of large bodies does not listen")
     serves = [Serve(bench, agents) for agents in AGENTS if agents <= bench.args.most_agents]
     targets = [kind(bench) for kind in (DirectTls, Floor, FloorTls)] + serves
     for conns, size in ((1, 1024), (64, 1024), (64, 65536)):
