@@ -245,22 +245,29 @@ impl Exchange {
                 return None;
             }
         };
-        self.work.begin(&self.gate);
-        let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
-        if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
-            Box::pin(self.stopped(stop, Some(body), reply)).await;
-            return None;
-        }
+        let reading = match self.gather_filtering(&head, &whole, &mut reply).await {
+            Ok(reading) => reading,
+            Err(stop) => {
+                Box::pin(self.stopped(stop, Some(body), reply)).await;
+                return None;
+            }
+        };
         if !judging.band(Band::Filtering, &self.case) {
             Box::pin(self.refuse(judging.decide(), Some(body), reply)).await;
             return None;
         }
-        let scanned = self.gather_content(&head, &whole, &reading);
+        let scanned = match self.gather_content(&head, &whole, &reading, &mut reply).await {
+            Ok(scanned) => scanned,
+            Err(stop) => {
+                Box::pin(self.stopped(stop, None, reply)).await;
+                return None;
+            }
+        };
         if !judging.band(Band::Content, &self.case) {
             Box::pin(self.refuse(judging.decide(), None, reply)).await;
             return None;
         }
-        if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
+        if let Err(stop) = self.gather_engines(&whole, &reading, &mut reply).await {
             Box::pin(self.stopped(stop, None, reply)).await;
             return None;
         }
@@ -272,10 +279,16 @@ impl Exchange {
             Box::pin(self.refuse(decision, None, reply)).await;
             return None;
         };
-        let outbound = self.amend(&head, &whole, &reading, &scanned, redact);
+        let amended = self.amend(&head, &whole, &reading, &scanned, redact, &mut reply).await;
         drop(reading);
         drop(whole);
-        Some(Judged { exchange: self, head, outbound, decision, reply })
+        match amended {
+            Ok(outbound) => Some(Judged { exchange: self, head, outbound, decision, reply }),
+            Err(stop) => {
+                Box::pin(self.stopped(stop, None, reply)).await;
+                None
+            }
+        }
     }
 
     /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is

@@ -5,6 +5,7 @@ pub(crate) mod front;
 pub mod peer;
 pub(crate) mod redirected;
 pub(crate) mod routed;
+pub(crate) mod strangers;
 pub(crate) mod tunnel;
 
 use std::sync::{Arc, OnceLock};
@@ -23,6 +24,7 @@ use crate::answer::body::AnswerBody;
 use crate::exchange::{self, Unanswered};
 use crate::gate::Gate;
 use crate::intake::peer::Peer;
+use crate::intake::strangers::Stranger;
 use crate::keys::Owner;
 use crate::listen;
 use crate::listen::http::Limits;
@@ -62,6 +64,18 @@ pub(crate) struct Far {
     pub(crate) peer: Peer,
     /// The virtual key with which it asked for the tunnel that this connection is.
     pub(crate) key: Option<Owner>,
+    /// The connection's place as long as nobody is known to call.
+    pub(crate) stranger: Stranger,
+}
+
+impl Far {
+    fn subject(&self, gate: &Gate, key: Option<&Owner>) -> Subject {
+        let subject = self.agents.subject(gate, &self.peer, key);
+        if subject.by != Identified::Nobody {
+            self.stranger.is_known();
+        }
+        subject
+    }
 }
 
 impl Connection {
@@ -80,7 +94,7 @@ impl Connection {
     pub(crate) fn subject(&self) -> Subject {
         match &self.callers {
             Callers::Run(run) => Subject::of_run(run),
-            Callers::Peer(far) => far.agents.subject(&self.gate, &far.peer, far.key.as_ref()),
+            Callers::Peer(far) => far.subject(&self.gate, far.key.as_ref()),
         }
     }
 
@@ -91,7 +105,7 @@ impl Connection {
             return self.subject();
         }
         let key = self.owner(head, route);
-        far.agents.subject(&self.gate, &far.peer, key.as_ref())
+        far.subject(&self.gate, key.as_ref())
     }
 
     fn owner(&self, head: &Parts, route: &Route) -> Option<Owner> {

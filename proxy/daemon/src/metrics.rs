@@ -56,6 +56,8 @@ pub struct Metrics {
     pub connections: IntCounterVec,
     /// Connections open, by `intake`.
     pub open: IntGaugeVec,
+    /// Connections closed because too many from their address were of no known agent.
+    pub crowded: IntCounter,
     /// Connections closed because they had no original destination.
     pub strays: IntCounter,
     /// Seconds from a decision to its fsync.
@@ -158,6 +160,7 @@ impl Metrics {
                 &["intake"],
             )?,
             open: to.gauges("tollgate_connections_open", "Connections open.", &["intake"])?,
+            crowded: to.counter("tollgate_crowded_connections_total", CROWDED)?,
             strays: to.counter("tollgate_stray_connections_total", STRAYS)?,
             commit: to.seconds(
                 "tollgate_commit_seconds",
@@ -319,6 +322,8 @@ pub(crate) const FAILED: &str = "failed";
 
 const OBSERVED: &str = "Requests that enforce would have refused.";
 const IN_DOUBT: &str = "Reserved for exchanges whose usage never arrived.";
+const CROWDED: &str =
+    "Connections closed because too many from their address were of no known agent.";
 const STRAYS: &str = "Connections closed because they had no original destination.";
 const FIRST_BYTE: &str = "From the request's head to the first byte of its answer.";
 const UPSTREAM: &str = "Exchanges that their upstream failed.";

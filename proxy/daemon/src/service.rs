@@ -36,6 +36,7 @@ use crate::gate::start;
 use crate::gate::{Gate, RUN_BODIES, Views};
 use crate::health::{Health, Sources};
 use crate::intake::front::Gateway;
+use crate::intake::strangers::Strangers;
 use crate::policies::watch::{PolicyFolder, Record};
 use crate::record;
 use crate::run::{CONNECTIONS, EXCHANGES, Sizes};
@@ -201,6 +202,7 @@ impl Service {
             gateway: Gateway::new(&config.providers),
             tls: front_tls::of(&config.listen)?,
             connections: config.limits.connections as usize,
+            strangers: Strangers::at_most(config.limits.per_address as usize),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };

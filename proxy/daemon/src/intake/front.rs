@@ -19,6 +19,7 @@ use wire::Told;
 use zeroize::Zeroizing;
 
 use super::peer::Peer;
+use super::strangers::Stranger;
 use super::tunnel::{self, Going};
 use super::{Callers, Connection, Far, serve_with};
 use crate::agents::Agents;
@@ -43,11 +44,15 @@ pub(crate) struct Front {
 }
 
 /// Serves one connection, in clear or after its TLS.
-pub(crate) async fn one<S>(front: Arc<Front>, stream: S, peer: Peer, h2: bool)
-where
+pub(crate) async fn one<S>(
+    front: Arc<Front>,
+    stream: S,
+    (peer, stranger): (Peer, Stranger),
+    h2: bool,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let far = Far { agents: Arc::clone(&front.agents), peer, key: None };
+    let far = Far { agents: Arc::clone(&front.agents), peer, key: None, stranger };
     let connection =
         Connection::of(Arc::clone(&front.gate), Callers::Peer(far.clone()), Intake::Gateway);
     let at = Arc::clone(&connection);

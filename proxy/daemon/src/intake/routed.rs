@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::peer::Peer;
+use super::strangers::Stranger;
 use super::tunnel::{self, Going};
 use super::{Callers, Connection, Far};
 use crate::agents::Agents;
@@ -20,7 +21,7 @@ pub(crate) async fn one(
     agents: &Arc<Agents>,
     own: &Own,
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, stranger): (SocketAddr, Stranger),
 ) {
     let asked = match own.destination(stream.local_addr()) {
         Ok(asked) => asked,
@@ -30,7 +31,8 @@ pub(crate) async fn one(
             return;
         }
     };
-    let far = Far { agents: Arc::clone(agents), peer: Peer::at(peer.ip()), key: None };
+    let peer = Peer::at(peer.ip());
+    let far = Far { agents: Arc::clone(agents), peer, key: None, stranger };
     let connection = Connection::of(Arc::clone(gate), Callers::Peer(far), Intake::Routed);
     let going = Going {
         named: None,
