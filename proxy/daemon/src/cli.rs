@@ -4,6 +4,7 @@ mod agents;
 mod amount;
 mod audit;
 mod budget;
+mod ca;
 mod check;
 mod common;
 mod credential;
@@ -78,6 +79,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Seals, lists, exchanges and removes the real keys
     Credential(credential::CredentialArgs),
+    /// Prints the certificate that programs behind a gate have to trust
+    Ca(ca::CaArgs),
     /// Says who is behind the gate
     Agents(agents::AgentsArgs),
     /// Sums up what was spent
@@ -140,6 +143,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
         Command::Budget(args) => budget::run(args, out),
         Command::Key(args) => key::run(args, out),
         Command::Credential(args) => credential::run(args, out),
+        Command::Ca(args) => ca::run(args, out),
         Command::Agents(args) => agents::run(args, out),
         Command::Spend(args) => spend::run(args, out),
         Command::Metrics(args) => metrics::run(args, out),

@@ -62,6 +62,8 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
+    /// The certificate of the deployment's CA.
+    Authority,
     /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
     HandOver,
 }
@@ -249,6 +251,11 @@ pub enum Answer {
     Metrics {
         /// The text.
         text: String,
+    },
+    /// The certificate of the deployment's CA.
+    Authority {
+        /// As PEM.
+        pem: String,
     },
     /// The listeners follow as descriptors, in this order, in one message of one byte.
     HandedOver {
