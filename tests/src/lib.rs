@@ -7,3 +7,4 @@ pub mod harness;
 pub mod process;
 pub mod proofs;
 pub mod provider;
+pub mod soak;
