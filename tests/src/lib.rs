@@ -2,8 +2,11 @@
 
 pub mod abuse;
 pub mod bench;
+pub mod caller;
 pub mod clients;
 pub mod harness;
 pub mod process;
 pub mod proofs;
 pub mod provider;
+pub mod service;
+pub mod ways;
