@@ -145,24 +145,11 @@ impl<'a> Behind<'a> {
         contracts: &str,
         program: &Path,
     ) -> Result<Self> {
-        let service = match way {
-            Way::Exec => {
-                fs::write(stand.file("contracts.yaml"), contracts)?;
-                None
-            }
-            _ => {
-                let mut setup = Setup::of(contracts);
-                if net.is_some() {
-                    setup.listen.push("routed: 127.0.0.1:16804".to_owned());
-                }
-                if way == Way::Attached {
-                    // The kernel redirects to this one address, so others of this machine choose other ports.
-                    let (intake, responder) = (free_port()?, free_port()?);
-                    setup.listen.push(format!("transparent: 127.0.0.1:{intake}"));
-                    setup.listen.push(format!("dns: 127.0.0.1:{responder}"));
-                }
-                Some(Service::start(stand, &setup)?)
-            }
+        let service = if way == Way::Exec {
+            fs::write(stand.file("contracts.yaml"), contracts)?;
+            None
+        } else {
+            Some(Service::start(stand, &setup_of(way, contracts)?)?)
         };
         let group = if way == Way::Attached { Some(Group::attached(stand)?) } else { None };
         let (keys, callers) = (Mutex::default(), Mutex::default());
@@ -187,6 +174,23 @@ impl<'a> Behind<'a> {
         self.service.as_ref()
     }
 
+    /// Kills the gate at once.
+    ///
+    /// # Errors
+    /// When there is no service, or it does not go.
+    pub fn slay(&mut self) -> Result<()> {
+        self.service.as_mut().context("no service")?.slay()?;
+        Ok(())
+    }
+
+    /// Starts the gate anew on what the one before left.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn restart(&mut self) -> Result<()> {
+        self.service.as_mut().context("no service")?.restart()
+    }
+
     /// The door of this way to a provider.
     #[must_use]
     pub fn door(&self, provider: &str) -> Door {
@@ -199,7 +203,7 @@ impl<'a> Behind<'a> {
             Way::Gateway => Door { dial, prefix, ..Door::default() },
             Way::GatewayTls => {
                 let front = Some(FrontTls { ca: service.pki().ca(), own: None });
-                Door { dial, prefix, front, ..Door::default() }
+                Door { dial, front, prefix, ..Door::default() }
             }
             Way::Routed | Way::Attached | Way::Exec => {
                 let dial = Some("192.0.2.1:443".to_owned());
@@ -267,6 +271,20 @@ impl<'a> Behind<'a> {
         let door = self.door(question.provider);
         Ok(question.keyed(&key).through(door, version))
     }
+}
+
+/// What this way needs besides the proxy.
+fn setup_of(way: Way, contracts: &str) -> Result<Setup> {
+    let mut setup = Setup::of(contracts);
+    if way == Way::Routed {
+        setup.listen.push("routed: 127.0.0.1:16804".to_owned());
+    }
+    if way == Way::Attached {
+        // The kernel redirects to this one address, so others of this machine choose other ports.
+        setup.listen.push(format!("transparent: 127.0.0.1:{}", free_port()?));
+        setup.listen.push(format!("dns: 127.0.0.1:{}", free_port()?));
+    }
+    Ok(setup)
 }
 
 /// Two network namespaces: agents, and a router who sends what they send to the gate.
@@ -401,7 +419,10 @@ impl Drop for Group {
 }
 
 /// A port of `127.0.0.1` that nobody listens on, below those that the system gives out by itself.
-fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// When none is.
+pub fn free_port() -> Result<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     for _ in 0..2000 {
         let nth = std::process::id().wrapping_mul(16) + NEXT.fetch_add(1, Ordering::Relaxed);

@@ -26,7 +26,7 @@ impl Pki {
         let key = KeyPair::generate()?;
         fs::write(dir.join("ca.pem"), root.self_signed(&key)?.pem())?;
         let pki = Self { dir: dir.to_owned(), issuer: Issuer::new(root, key) };
-        let (cert, key) = pki.leaf(CertificateParams::new(vec!["localhost".to_owned()])?)?;
+        let (cert, key) = pki.leaf(&CertificateParams::new(vec!["localhost".to_owned()])?)?;
         fs::write(pki.server_cert(), cert)?;
         fs::write(pki.server_key(), key)?;
         Ok(pki)
@@ -39,14 +39,14 @@ impl Pki {
     pub fn client(&self, uri: &str) -> Result<PathBuf> {
         let mut params = CertificateParams::new(Vec::new())?;
         params.subject_alt_names.push(SanType::URI(Ia5String::try_from(uri)?));
-        let (cert, key) = self.leaf(params)?;
+        let (cert, key) = self.leaf(&params)?;
         let name: String = uri.chars().filter(char::is_ascii_alphanumeric).collect();
         let path = self.dir.join(format!("{name}.pem"));
         fs::write(&path, cert + &key)?;
         Ok(path)
     }
 
-    fn leaf(&self, params: CertificateParams) -> Result<(String, String)> {
+    fn leaf(&self, params: &CertificateParams) -> Result<(String, String)> {
         let key = KeyPair::generate()?;
         Ok((params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
     }
