@@ -347,7 +347,7 @@ async fn policies(config: &Config, gate: &Arc<Gate>) -> Result<PolicyFolder, Ser
             entered.map(|_receipt| ()).map_err(|error| error.to_string())
         })
     });
-    PolicyFolder::open(config.policy.clone(), gate.clock.clone(), record)
+    PolicyFolder::open(config.policy.clone(), gate.clock.clone(), record, gate.metrics.clone())
         .await
         .map_err(|error| ServeError::Policy(error.to_string()))
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, Bound, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Framing,
-    Presented, Reservation, Standing,
+    Address, Ask, Bound, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings,
+    Framing, Presented, Reservation, Standing,
 };
 use decide::policy::Mode;
 use decide::{Known, Missing};

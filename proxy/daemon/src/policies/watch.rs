@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Policies;
 use super::folder::Look;
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::yaml::Fault;
 
 /// Between two looks.
@@ -80,6 +81,7 @@ pub struct PolicyFolder {
     folder: PathBuf,
     clock: Clock,
     record: Record,
+    metrics: Metrics,
     in_force: Arc<ArcSwap<Policies>>,
     standing: ArcSwap<Standing>,
     /// Held while the folder is looked at and read, so that only one does.
@@ -108,7 +110,12 @@ impl PolicyFolder {
     /// # Errors
     ///
     /// There is nothing that could be in force.
-    pub async fn open(folder: PathBuf, clock: Clock, record: Record) -> Result<Self, ReloadError> {
+    pub async fn open(
+        folder: PathBuf,
+        clock: Clock,
+        record: Record,
+        metrics: Metrics,
+    ) -> Result<Self, ReloadError> {
         let (read, policies) = read(&folder, &clock).await;
         let policies = Arc::new(policies.map_err(ReloadError::Faulty)?);
         record(Arc::clone(&policies)).await.map_err(ReloadError::NotRecorded)?;
@@ -119,10 +126,12 @@ impl PolicyFolder {
             failures: 0,
             failed: None,
         };
+        metrics.standing.policy_loaded(standing.since);
         Ok(Self {
             folder,
             clock,
             record,
+            metrics,
             in_force: Arc::new(ArcSwap::new(policies)),
             standing: ArcSwap::from_pointee(standing),
             turn: Mutex::new(Seen { read, changed: None, waited: 0 }),
@@ -211,6 +220,10 @@ impl PolicyFolder {
             }
         }
         self.standing.store(Arc::new(standing));
+        match &reloaded {
+            Ok(_) => self.metrics.standing.policy_loaded(now),
+            Err(_) => self.metrics.standing.policy_failed(),
+        }
         reloaded
     }
 

@@ -37,7 +37,9 @@ async fn open(dir: tempfile::TempDir) -> Stand {
         Box::pin(async move { if fails { Err("disk full".to_owned()) } else { Ok(()) } })
     });
     let clock = Clock::from_fn(|| Timestamp(1_795_269_544_000_000));
-    let folder = PolicyFolder::open(dir.path().to_owned(), clock, record).await.unwrap();
+    let folder = PolicyFolder::open(dir.path().to_owned(), clock, record, Metrics::new().unwrap())
+        .await
+        .unwrap();
     Stand { dir, folder, recorded, broken }
 }
 
@@ -162,6 +164,8 @@ async fn the_watch_looks_by_itself() {
 async fn a_folder_that_holds_nothing_good_is_no_start() {
     let dir = tempfile::tempdir().unwrap();
     let record: Record = Box::new(|_| Box::pin(async { Ok(()) }));
-    let opened = PolicyFolder::open(dir.path().to_owned(), Clock::system(), record).await;
+    let opened =
+        PolicyFolder::open(dir.path().to_owned(), Clock::system(), record, Metrics::new().unwrap())
+            .await;
     assert!(matches!(opened, Err(ReloadError::Faulty(_))));
 }
