@@ -108,7 +108,7 @@ fn new_contracts_come_into_force_under_load_and_a_broken_one_does_not() -> Resul
             let (status, text) = service.get("/readyz")?;
             Ok((status == 200 && text.contains("last good")).then_some(()))
         })?;
-        ensure!(service.metric("tollgate_policy_current")? == 0.0, "the metric says current");
+        ensure!(service.metric("tollgate_policy_current")? < 0.5, "the metric says current");
         ensure!(nano()?.status == Some(200), "the last good contract does not hold");
         some_more(count, 10)?;
         // Mended by the folder alone, without a signal.
@@ -117,7 +117,7 @@ fn new_contracts_come_into_force_under_load_and_a_broken_one_does_not() -> Resul
         until(LIMIT, "the folder is read again", || {
             Ok((nano()?.status == Some(403)).then_some(()))
         })?;
-        ensure!(service.metric("tollgate_policy_current")? == 1.0, "the metric says not current");
+        ensure!(service.metric("tollgate_policy_current")? > 0.5, "the metric says not current");
         some_more(count, 10)
     })?;
     let failed: Vec<&Told> =
@@ -170,6 +170,7 @@ fn a_service_that_ends_says_so_first_and_lets_streams_come_to_their_end() -> Res
     }
     service.signal(Signal::SIGTERM)?;
     until(SOON, "readiness says no", || Ok((service.get("/readyz")?.0 == 503).then_some(())))?;
+    ensure!(service.metric("tollgate_draining")? > 0.0, "the metric does not say so");
     // Whoever has not seen that yet is served all the same.
     let late = ask(&caller, &door, chat("say:late", false).keyed(&key))?;
     ensure!(late.status == Some(200), "refused during the delay: {late:?}");
