@@ -119,7 +119,7 @@ mod tests {
     }
 
     fn bound(bound: Bound) -> crate::case::Case {
-        case().presenting(Presented::Key(crate::case::Key { bound, ..key() }))
+        case().presenting(Presented::Key(Key { bound, ..key() }))
     }
 
     #[test]
