@@ -274,7 +274,8 @@ fn slain(way: Way) -> Result<()> {
     until(LIMIT, "most are answered", || {
         Ok((pending.iter().filter(|(_, one)| one.is_over()).count() >= 12).then_some(()))
     })?;
-    pending[0].1.begun(LIMIT)?;
+    let (_, first) = pending.first().context("nothing was asked")?;
+    first.begun(LIMIT)?;
     behind.slay()?;
     let mut answered = BTreeSet::new();
     for (nth, one) in &pending {
