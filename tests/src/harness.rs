@@ -29,6 +29,7 @@ pub struct Stand {
     provider: Provider,
     clients: Clients,
     dir: TempDir,
+    namespace: Option<PathBuf>,
     // Last, so that the provider's tasks end after all that uses them.
     _runtime: Runtime,
 }
@@ -47,6 +48,18 @@ impl Stand {
     /// # Errors
     /// As [`Stand::new`].
     pub fn with(alpn: Alpn) -> Result<Self> {
+        Self::begin(alpn, None)
+    }
+
+    /// A stand whose provider, and whatever serves before it, is in this network namespace.
+    ///
+    /// # Errors
+    /// As [`Stand::new`], and when there is no such namespace.
+    pub fn in_namespace(name: &str) -> Result<Self> {
+        Self::begin(Alpn::Both, Some(PathBuf::from("/run/netns").join(name)))
+    }
+
+    fn begin(alpn: Alpn, namespace: Option<PathBuf>) -> Result<Self> {
         let clients = Clients::find()?;
         let dir = TempDir::with_prefix("e2e-")?;
         for name in ["provider", "home", "work"] {
@@ -56,8 +69,23 @@ impl Stand {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let listen = SocketAddr::from((own_address(), 443));
         let options = Options { listen, dir: dir.path().join("provider"), names: Vec::new(), alpn };
-        let provider = runtime.block_on(Provider::start(options))?;
-        Ok(Self { provider, clients, dir, _runtime: runtime })
+        let begin = || runtime.block_on(Provider::start(options));
+        let provider = within(namespace.as_deref(), begin)?;
+        Ok(Self { provider, clients, dir, namespace, _runtime: runtime })
+    }
+
+    /// Does something on a thread in the provider's network namespace.
+    ///
+    /// # Errors
+    /// As `work`.
+    pub fn at_home<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        within(self.namespace.as_deref(), work)
+    }
+
+    /// A file or folder of the stand's own.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
     /// The provider.
@@ -181,9 +209,31 @@ impl Stand {
             .context("audit verify counts no entries")
     }
 
+    /// A program where the provider is, with nothing in its environment but what it needs, and no real keys.
+    #[must_use]
+    pub fn operator(&self, program: &Path) -> Command {
+        let mut command = match &self.namespace {
+            None => Command::new(program),
+            Some(namespace) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", namespace.display())).arg(program);
+                command
+            }
+        };
+        self.furnish(&mut command);
+        command
+    }
+
     /// A program with nothing in its environment but what it needs, and the real keys.
     fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
+        self.furnish(&mut command);
+        let keys = self.provider.keys();
+        command.env("OPENAI_API_KEY", &keys.openai).env("ANTHROPIC_API_KEY", &keys.anthropic);
+        command
+    }
+
+    fn furnish(&self, command: &mut Command) {
         command.current_dir(self.work()).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
@@ -194,9 +244,6 @@ impl Stand {
             .env("TERM", "dumb")
             .env("NO_COLOR", "1");
         command.env("CLIENTS", self.clients.node_modules());
-        let keys = self.provider.keys();
-        command.env("OPENAI_API_KEY", &keys.openai).env("ANTHROPIC_API_KEY", &keys.anthropic);
-        command
     }
 }
 
@@ -283,6 +330,13 @@ impl Run<'_> {
         self
     }
 
+    /// The program as a command, for who has a hand on its standard streams.
+    #[must_use]
+    pub fn command<S: AsRef<OsStr>>(mut self, words: impl IntoIterator<Item = S>) -> Command {
+        self.command.args(words);
+        self.command
+    }
+
     /// Starts the program.
     ///
     /// # Errors
@@ -330,6 +384,19 @@ pub fn tollgate() -> Result<PathBuf> {
         std::env::var_os("TOLLGATE_BIN").map_or_else(|| dir.join("tollgate"), PathBuf::from);
     ensure!(built.is_file(), "{} is not built: run cargo xtask test", built.display());
     Ok(built)
+}
+
+/// Does something on a thread in a network namespace, or here.
+fn within<T: Send>(namespace: Option<&Path>, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let Some(path) = namespace else { return work() };
+    let space = fs::File::open(path).with_context(|| format!("no {}", path.display()))?;
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            nix::sched::setns(space, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            work()
+        });
+        inside.join().map_err(|_panic| anyhow::anyhow!("the thread in the namespace failed"))?
+    })
 }
 
 /// A loopback address no other stand of this machine is likely to have.

@@ -2,9 +2,12 @@
 
 pub mod abuse;
 pub mod bench;
+pub mod caller;
 pub mod clients;
 pub mod harness;
 pub mod process;
 pub mod proofs;
 pub mod provider;
+pub mod service;
 pub mod soak;
+pub mod ways;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use e2e::harness::Stand;
 use e2e::process::{Outcome, Running};
 use e2e::proofs::{SOON, until};
+use e2e::service::{Service, Setup};
 
 /// For all cases, some of which wait for what must not come.
 const ALL: Duration = Duration::from_mins(5);
@@ -43,6 +44,58 @@ fn words(program: &Path, host: &str, port: u16, report: &Path) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+/// What a listener fails that nghttpd passes.
+fn new_failures(stand: &Stand, program: &Path, at: SocketAddr) -> Result<Vec<String>> {
+    let reference = reference(program, &stand.home())?;
+    let report = stand.work().join("gate.xml");
+    let mut command = Command::new("env");
+    command.args(words(program, &at.ip().to_string(), at.port(), &report)).args(["-P", PATH]);
+    let outcome = Running::start(&mut command)?.end(ALL)?;
+    let found = failed(&report, &outcome)?;
+    Ok(found.difference(&reference).cloned().collect())
+}
+
+/// A service with nobody in its contracts but one agent, whose key is not used.
+fn service(stand: &Stand) -> Result<Service<'_>> {
+    let contract = "policy_id: h2\nversion: \"1\"\nmode: enforce\nagents:\n  bot:\n    bearer: true\n    \
+                    models: [gpt-5-mini]\n    destinations: [api.openai.com]\n";
+    Service::start(stand, &Setup::of(contract))
+}
+
+/// Takes connections and has each tunnelled to the provider's name by the proxy.
+fn tunnelled(proxy: SocketAddr) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let at = listener.local_addr()?;
+    std::thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            // One that comes to nothing is a case that fails.
+            std::thread::spawn(move || drop(tunnel(&client, proxy)));
+        }
+    });
+    Ok(at)
+}
+
+fn tunnel(client: &TcpStream, proxy: SocketAddr) -> Result<()> {
+    let mut gate = TcpStream::connect(proxy)?;
+    gate.write_all(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n")?;
+    let mut said = Vec::new();
+    while !said.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        gate.read_exact(&mut byte)?;
+        said.extend(byte);
+    }
+    ensure!(said.starts_with(b"HTTP/1.1 200"), "no tunnel");
+    let (mut from, mut to) = (client.try_clone()?, gate.try_clone()?);
+    std::thread::spawn(move || {
+        // What ends one way ends that way only, as it would without the relay.
+        drop(std::io::copy(&mut from, &mut to));
+        drop(to.shutdown(std::net::Shutdown::Write));
+    });
+    let mut client = client.try_clone()?;
+    drop(std::io::copy(&mut gate, &mut client));
+    Ok(client.shutdown(std::net::Shutdown::Both)?)
+}
+
 /// The cases that failed, by section and what they do.
 fn failed(report: &Path, outcome: &Outcome) -> Result<BTreeSet<String>> {
     let text = fs::read_to_string(report).with_context(|| format!("no report: {outcome:?}"))?;
@@ -58,6 +111,9 @@ fn failed(report: &Path, outcome: &Outcome) -> Result<BTreeSet<String>> {
         |case: &&str| format!("{} {}", attribute(case, "package"), attribute(case, "classname"));
     Ok(failures.map(named).collect())
 }
+
+/// A path of the gateway that leads to a provider.
+const PATH: &str = "/openai/v1/models";
 
 /// The reference, with a certificate of its own.
 struct Nghttpd(Child, u16);
@@ -79,7 +135,7 @@ impl Nghttpd {
             if let Some(status) = started.0.try_wait()? {
                 bail!("nghttpd ended: {status}");
             }
-            Ok(std::net::TcpStream::connect(("127.0.0.1", port)).ok())
+            Ok(TcpStream::connect(("127.0.0.1", port)).ok())
         })?;
         Ok(started)
     }
@@ -113,6 +169,30 @@ fn over_http_2_the_transparent_intake_fails_nothing_that_nghttpd_passes() -> Res
     let found = failed(&report, &run.end(ALL)?)?;
     let new: Vec<&String> = found.difference(&reference).collect();
     ensure!(new.is_empty(), "not failed by nghttpd ({reference:?}): {new:#?}");
+    ensure!(stand.log().records().is_empty(), "a request without a key reached the provider");
+    stand.verified()?;
+    Ok(())
+}
+
+#[test]
+fn over_http_2_the_gateways_port_fails_nothing_that_nghttpd_passes() -> Result<()> {
+    let Some(program) = h2spec()? else { return Ok(()) };
+    let stand = Stand::new()?;
+    let service = service(&stand)?;
+    let new = new_failures(&stand, &program, service.proxy())?;
+    ensure!(new.is_empty(), "not failed by nghttpd: {new:#?}");
+    ensure!(stand.log().records().is_empty(), "a request without a key reached the provider");
+    stand.verified()?;
+    Ok(())
+}
+
+#[test]
+fn over_http_2_a_tunnel_fails_nothing_that_nghttpd_passes() -> Result<()> {
+    let Some(program) = h2spec()? else { return Ok(()) };
+    let stand = Stand::new()?;
+    let service = service(&stand)?;
+    let new = new_failures(&stand, &program, tunnelled(service.proxy())?)?;
+    ensure!(new.is_empty(), "not failed by nghttpd: {new:#?}");
     ensure!(stand.log().records().is_empty(), "a request without a key reached the provider");
     stand.verified()?;
     Ok(())

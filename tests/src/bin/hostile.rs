@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use e2e::abuse::{self, Door};
+use e2e::abuse::{self, Door, Front};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -52,9 +52,14 @@ async fn main() -> Result<()> {
         key: std::env::var("OPENAI_API_KEY").context("OPENAI_API_KEY is not set")?,
         ca,
     });
+    let front = match (args.connect, door.prefix.is_empty()) {
+        (true, _) => Front::Tunnel,
+        (false, true) => Front::Provider,
+        (false, false) => Front::Gateway,
+    };
     let room = Arc::new(Semaphore::new(args.at_once));
     let mut running = JoinSet::new();
-    for case in abuse::cases().into_iter().filter(|case| case.name.contains(&args.only)) {
+    for case in abuse::cases_at(front).into_iter().filter(|case| case.name.contains(&args.only)) {
         let (door, room) = (Arc::clone(&door), Arc::clone(&room));
         running.spawn(async move {
             let _room = room.acquire().await;
