@@ -299,7 +299,7 @@ def bars(bench):
     fast, slow = {"shape": "p0-n64"}, {"shape": "p5000-n64"}
     value = bench.value
     rows = [
-        ("CPU per request, 64 connections, 1 KiB", 3.5, "× floor",
+        ("CPU per request, 64 connections, 1 KiB", 3.0, "× floor",
          ratio(value("rr", "tollgate", "cpu_us", **busy), value("rr", "floor", "cpu_us", **busy))),
         ("CPU per streamed event that is not held", 1.6, "× floor",
          ratio(value("stream", "tollgate", "cpu_us", **fast), value("stream", "floor", "cpu_us", **fast))),

@@ -30,6 +30,16 @@ impl Hash {
         Hash(Sha256::new().chain_update([0]).chain_update(encoded).finalize().into())
     }
 
+    /// In hexadecimal digits.
+    fn digits(&self) -> [u8; 64] {
+        let digit = |half: u8| half + if half < 10 { b'0' } else { b'a' - 10 };
+        let mut digits = [0; 64];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *pair = [digit(byte >> 4), digit(byte & 0xf)];
+        }
+        digits
+    }
+
     /// Plain SHA-256.
     pub(crate) fn of(bytes: &[u8]) -> Hash {
         Hash(Sha256::digest(bytes).into())
@@ -38,7 +48,7 @@ impl Hash {
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -50,7 +60,7 @@ impl fmt::Debug for Hash {
 
 impl Serialize for Hash {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 
@@ -197,6 +207,9 @@ fn identity(cursor: &mut Cursor<'_>) -> Result<Option<String>, Malformed> {
     }
 }
 
+/// Room that is made for a body at once; few need more.
+const ROOM: usize = 2048;
+
 /// What an entry says, as JSON. The caller sees to it that no content of a request or answer and
 /// no secret is in it.
 #[derive(Clone, PartialEq, Eq)]
@@ -208,7 +221,10 @@ impl Body {
     /// # Errors
     /// When `value` cannot be JSON, such as a map whose keys are not text.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Body, serde_json::Error> {
-        serde_json::to_string(value).map(|text| Body(text.into()))
+        let mut bytes = Vec::with_capacity(ROOM);
+        serde_json::to_writer(&mut bytes, value)?;
+        let text = String::from_utf8(bytes).map_err(serde::ser::Error::custom)?;
+        Ok(Body(text.into()))
     }
 
     /// Reads the JSON as a `T`.
@@ -237,6 +253,43 @@ impl Serialize for Body {
         let raw: &serde_json::value::RawValue =
             serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
         raw.serialize(serializer)
+    }
+}
+
+/// A large fact that many entries name by digest, such as the trail of a rule that hardly changes.
+///
+/// It is an entry of its own ([`Kind::Fact`]), once in each segment that names it and before the
+/// first entry there that does. So a segment that is kept can be read without any before it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    draft: Draft,
+    digest: Hash,
+}
+
+impl Fact {
+    /// A fact that says `body`.
+    #[must_use]
+    pub fn of(body: Body) -> Fact {
+        let digest = Fact::digest_of(&body);
+        let draft = Draft { kind: Kind::Fact, who: Who::default(), body, commitment: None };
+        Fact { draft, digest }
+    }
+
+    /// The name of a fact that says `body`: the SHA-256 of its JSON text.
+    #[must_use]
+    pub fn digest_of(body: &Body) -> Hash {
+        Hash::of(body.as_str().as_bytes())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn digest(&self) -> Hash {
+        self.digest
+    }
+
+    /// The entry that it is.
+    pub(crate) const fn draft(&self) -> &Draft {
+        &self.draft
     }
 }
 

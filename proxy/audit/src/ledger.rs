@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crate::chain::Point;
-use crate::entry::{Draft, Kind};
+use crate::entry::{Draft, Fact, Kind};
 use crate::error::LedgerError;
 use crate::queue::{Queue, Receipt, Urgency, Waiting};
 
@@ -60,7 +60,20 @@ impl Ledger {
         urgency: Urgency,
         ack: impl FnOnce(Result<Receipt, LedgerError>) + Send + 'static,
     ) {
-        self.queue.push(Waiting { draft, ack: Box::new(ack) }, urgency, false);
+        self.queue.push(Waiting { draft, fact: None, ack: Box::new(ack) }, urgency, false);
+    }
+
+    /// As [`Ledger::append`], for a draft whose body names `fact` by its digest. Where the segment
+    /// that the draft comes to lie in does not hold the fact yet, it is entered there just before.
+    pub fn append_naming(
+        &self,
+        draft: Draft,
+        fact: Arc<Fact>,
+        urgency: Urgency,
+        ack: impl FnOnce(Result<Receipt, LedgerError>) + Send + 'static,
+    ) {
+        let waiting = Waiting { draft, fact: Some(fact), ack: Box::new(ack) };
+        self.queue.push(waiting, urgency, false);
     }
 
     /// Enters `draft` with [`Urgency::Commit`] and waits until it is durable.
@@ -148,7 +161,7 @@ impl Announcement {
         ack: impl FnOnce(Result<Receipt, LedgerError>) + Send + 'static,
     ) {
         if let Some(queue) = self.queue.take() {
-            queue.push(Waiting { draft, ack: Box::new(ack) }, Urgency::Commit, true);
+            queue.push(Waiting { draft, fact: None, ack: Box::new(ack) }, Urgency::Commit, true);
         }
     }
 }

@@ -50,7 +50,7 @@ mod wire;
 mod writer;
 
 pub use chain::Point;
-pub use entry::{Body, Commitment, Draft, Entry, Hash, Kind, MAX_IDENTITY, Who};
+pub use entry::{Body, Commitment, Draft, Entry, Fact, Hash, Kind, MAX_IDENTITY, Who};
 pub use error::{LedgerError, OpenError};
 pub use flood::{
     AGENT_ENTRIES, Admission, Counted, Flood, Refused, SINGLE_REFUSALS, Source, TRACKED,

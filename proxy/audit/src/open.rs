@@ -161,7 +161,7 @@ impl Opening {
             };
             cut().map_err(refused())?;
         }
-        Ok(Current { file, header, at: at as u64 })
+        Ok(Current::new(file, header, at as u64))
     }
 
     /// The first segment of a new ledger.
@@ -178,7 +178,7 @@ impl Opening {
             disk.sync(&file)?;
             folder.rename(crate::spare::NAME, &numbered(header.first, ENDING))?;
             folder.sync()?;
-            Ok(Current { file, header, at: bytes.len() as u64 })
+            Ok(Current::new(file, header, bytes.len() as u64))
         };
         make().map_err(OpenError::io("make a segment in", folder.path()))
     }

@@ -2,16 +2,18 @@
 //!
 //! A decision is taken at once, unless others are on the way: callers announce an exchange when
 //! they begin to decide it, so the writer knows. It then waits for them, at most [`SPACING`] from
-//! the first arrival, and one sync serves all. What rides is taken with the next decision, or
-//! [`RIDE`] after it came.
+//! the first arrival, and one sync serves all. Where several decisions came while the writer was
+//! busy, more are on the way too, announced or not: it then takes what comes every [`SPACING`],
+//! until nobody is with another any more. What rides is taken with the next decision, or [`RIDE`]
+//! after it came.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::entry::{Draft, Hash};
+use crate::entry::{Draft, Fact, Hash};
 use crate::error::LedgerError;
 
 /// How long a decision waits at most for others that are on the way.
@@ -51,7 +53,16 @@ pub(crate) type Ack = Box<dyn FnOnce(Result<Receipt, LedgerError>) + Send>;
 /// One entry that waits.
 pub(crate) struct Waiting {
     pub(crate) draft: Draft,
+    /// What its body names by digest.
+    pub(crate) fact: Option<Arc<Fact>>,
     pub(crate) ack: Ack,
+}
+
+/// The writer, while it waits.
+#[derive(Clone, Copy)]
+struct Asleep {
+    /// When it wakes by itself, if it does.
+    until: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -63,8 +74,12 @@ struct State {
     ride: Option<Instant>,
     /// How many exchanges are being decided.
     announced: usize,
-    /// Whether the writer waits for something to come.
-    asleep: bool,
+    /// How many of what waits ask for a commit.
+    commits: usize,
+    /// Decisions crowd: none is due before this.
+    paced: Option<Instant>,
+    /// The writer waits for something to come.
+    asleep: Option<Asleep>,
     closing: bool,
     /// Why nothing is taken any more.
     stopped: Option<LedgerError>,
@@ -74,14 +89,42 @@ impl State {
     /// When the writer is to take what waits; `None` while nothing does.
     fn due(&self) -> Option<Instant> {
         let first = self.commit.or(self.ride)?;
-        if self.closing || self.waiting.len() >= BATCH {
+        if self.is_urgent() {
             return Some(first);
         }
         let ride = self.ride.map(|came| came + RIDE);
-        let commit =
-            self.commit.map(|came| if self.announced == 0 { came } else { came + SPACING });
+        let commit = self.commit.map(|came| match self.paced {
+            Some(from) => from.clamp(came, came + SPACING),
+            None if self.announced == 0 => came,
+            None => came + SPACING,
+        });
         commit.into_iter().chain(ride).min()
     }
+
+    /// Whether the writer is to take what waits without looking at the time.
+    fn is_urgent(&self) -> bool {
+        self.closing || self.waiting.len() >= BATCH
+    }
+
+    /// Hands everything over to the writer at `now`. Where it is a crowd, the next decisions are
+    /// due one [`SPACING`] on.
+    fn hand_over(&mut self, now: Instant) -> VecDeque<Waiting> {
+        self.paced = (self.commits > 1).then(|| now + SPACING);
+        (self.commit, self.ride, self.commits) = (None, None, 0);
+        // The next batch is about as large.
+        let room = VecDeque::with_capacity(self.waiting.len());
+        std::mem::replace(&mut self.waiting, room)
+    }
+}
+
+/// What the writer is to do next.
+pub(crate) enum Taken {
+    /// Write these.
+    Batch(VecDeque<Waiting>),
+    /// Nothing is due, and the time that it asked for has come.
+    Alarm,
+    /// End: the ledger is closed, and all is written.
+    Closed,
 }
 
 /// The queue between callers and the writer, and what both know of the ledger.
@@ -117,7 +160,7 @@ impl Queue {
 
     /// Adds an entry; `announced` says that it was on the way. Fails at once by `ack`.
     pub(crate) fn push(&self, waiting: Waiting, urgency: Urgency, announced: bool) {
-        let measured = self.measure(&waiting.draft);
+        let measured = self.measure(&waiting);
         let mut state = self.lock();
         if announced {
             state.announced = state.announced.saturating_sub(1);
@@ -130,34 +173,38 @@ impl Queue {
             (None, Ok(())) => None,
         };
         if let Some(error) = refused {
-            self.wake(state, false);
+            self.wake(state);
             return (waiting.ack)(Err(error));
         }
         state.waiting.push_back(waiting);
         let came = match urgency {
-            Urgency::Commit => &mut state.commit,
+            Urgency::Commit => {
+                state.commits += 1;
+                &mut state.commit
+            }
             Urgency::Ride => &mut state.ride,
         };
-        let first = came.is_none();
         came.get_or_insert_with(Instant::now);
-        self.wake(state, first);
+        self.wake(state);
     }
 
-    fn measure(&self, draft: &Draft) -> Result<(), LedgerError> {
-        let bytes = draft.measure().map_err(LedgerError::Identity)?;
-        if bytes > self.limit {
-            return Err(LedgerError::TooLarge { bytes, limit: self.limit });
+    fn measure(&self, waiting: &Waiting) -> Result<(), LedgerError> {
+        let fact = waiting.fact.as_ref().map(|fact| fact.draft().measure());
+        for bytes in [waiting.draft.measure()].into_iter().chain(fact) {
+            let bytes = bytes.map_err(LedgerError::Identity)?;
+            if bytes > self.limit {
+                return Err(LedgerError::TooLarge { bytes, limit: self.limit });
+            }
         }
         Ok(())
     }
 
-    /// Wakes the writer if it sleeps and is due sooner than it thinks: because `first` came, or
-    /// because nothing is on the way any more. Otherwise its own alarm is right.
-    fn wake(&self, mut state: MutexGuard<'_, State>, first: bool) {
-        let complete = state.commit.is_some() && state.announced == 0;
-        let sooner = first || complete || state.waiting.len() >= BATCH || state.closing;
-        if state.asleep && sooner {
-            state.asleep = false;
+    /// Wakes the writer if it sleeps and something is due before it wakes by itself.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let Some(asleep) = state.asleep else { return };
+        let sooner = |due: Instant| asleep.until.is_none_or(|until| due < until);
+        if state.closing || state.due().is_some_and(sooner) {
+            state.asleep = None;
             drop(state);
             self.changed.notify_one();
         }
@@ -172,44 +219,46 @@ impl Queue {
     pub(crate) fn withdraw(&self) {
         let mut state = self.lock();
         state.announced = state.announced.saturating_sub(1);
-        self.wake(state, false);
+        self.wake(state);
     }
 
-    /// Waits until entries are due and takes all there are; `None` once closed and empty.
-    pub(crate) fn take(&self) -> Option<VecDeque<Waiting>> {
+    /// Waits until entries are due and takes all there are. [`Taken::Alarm`] where nothing is due
+    /// until `alarm`.
+    pub(crate) fn take(&self, alarm: Option<Instant>) -> Taken {
         let mut state = self.lock();
         loop {
-            let Some(due) = state.due() else {
-                if state.closing {
-                    return None;
-                }
-                state.asleep = true;
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            let left = due.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                state.commit = None;
-                state.ride = None;
-                state.asleep = false;
-                return Some(std::mem::take(&mut state.waiting));
+            let now = Instant::now();
+            let due = state.due();
+            if due.is_some_and(|due| due <= now) {
+                return Taken::Batch(state.hand_over(now));
             }
-            state.asleep = true;
-            let waited = self.changed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if due.is_none() && state.closing {
+                return Taken::Closed;
+            }
+            if alarm.is_some_and(|alarm| alarm <= now) {
+                return Taken::Alarm;
+            }
+            // With nobody who waits, the pace ends.
+            state.paced = state.paced.filter(|from| *from > now);
+            let until = due.into_iter().chain(state.paced).chain(alarm).min();
+            state.asleep = Some(Asleep { until });
+            state = match until {
+                Some(until) => {
+                    let left = until.saturating_duration_since(now);
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+            state.asleep = None;
         }
-    }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
     }
 
     /// Takes nothing more; what waits is still written.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closing = true;
-        self.wake(state, false);
+        self.wake(state);
     }
 
     /// Refuses everything from now on with `error`, and returns what waits.
@@ -261,6 +310,23 @@ mod tests {
         assert_eq!(both.due(), Some(came + RIDE));
         both.closing = true;
         assert!(both.due().is_some_and(|due| due <= late));
+    }
+
+    #[test]
+    fn a_crowd_is_taken_at_a_steady_pace_and_a_lone_decision_after_it_is_not() {
+        let taken = Instant::now();
+        let mut crowd = State { commits: 2, ..State::default() };
+        crowd.hand_over(taken);
+        let came = taken + SPACING / 3;
+        crowd.commit = Some(came);
+        assert_eq!(crowd.due(), Some(taken + SPACING));
+        // The writer was busy for longer: what came meanwhile is due.
+        crowd.commit = Some(taken + SPACING * 2);
+        assert_eq!(crowd.due(), Some(taken + SPACING * 2));
+        crowd.commits = 1;
+        crowd.hand_over(taken);
+        crowd.commit = Some(came);
+        assert_eq!(crowd.due(), Some(came));
     }
 
     #[test]

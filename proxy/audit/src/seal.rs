@@ -69,6 +69,20 @@ impl Cipher {
             .ok_or(Malformed("it is too long to be sealed"))
     }
 
+    /// Replaces `bytes` by ciphertext, and returns the tag.
+    pub(crate) fn close_detached(
+        &self,
+        nonce: &[u8; NONCE],
+        aad: &[u8],
+        bytes: &mut [u8],
+    ) -> Result<[u8; TAG], Malformed> {
+        self.0
+            .encrypt_inout_detached(nonce.into(), aad, bytes.into())
+            .map(Into::into)
+            .ok()
+            .ok_or(Malformed("it is too long to be sealed"))
+    }
+
     /// Replaces ciphertext and tag by the plaintext.
     pub(crate) fn open(
         &self,

@@ -70,31 +70,36 @@ impl Header {
         Ok(Header { log, first, capacity, prev: Hash(cursor.array()?), cipher: Cipher::new(&key) })
     }
 
-    fn aad(&self, head: &[u8]) -> Vec<u8> {
-        let mut aad = Vec::with_capacity(16 + 8 + HEAD);
-        aad.extend_from_slice(&self.log);
-        aad.extend_from_slice(&self.first.to_be_bytes());
-        aad.extend_from_slice(head);
+    fn aad(&self, head: &[u8]) -> [u8; 16 + 8 + HEAD] {
+        let mut aad = [0; 16 + 8 + HEAD];
+        fill(&mut aad, &[&self.log, &self.first.to_be_bytes(), head]);
         aad
     }
 
-    /// Appends the frame of an encoded entry to `out`. `durable` is how many entries were durable
-    /// when it was written: where such a frame is found, no entry below that was ever torn.
+    /// Appends the frame of an entry to `out`, which `encode` appends there. `durable` is how many
+    /// entries were durable when it was written: where such a frame is found, no entry below that
+    /// was ever torn.
     pub(crate) fn seal(
         &self,
         salt: &[u8; NONCE],
         (seq, durable): (u64, u64),
-        mut encoded: Vec<u8>,
         out: &mut Vec<u8>,
-    ) -> Result<(), Malformed> {
-        let sealed = u32::try_from(encoded.len() + TAG).ok().ok_or(Malformed("it is too long"))?;
+        encode: impl FnOnce(&mut Vec<u8>) -> Entry,
+    ) -> Result<Entry, Malformed> {
+        let start = out.len();
+        out.resize(start + HEAD, 0);
+        let entry = encode(out);
         let nonce = nonce(salt, seq);
-        let head = [&sealed.to_be_bytes()[..], &seq.to_be_bytes(), &durable.to_be_bytes(), &nonce]
-            .concat();
-        self.cipher.close(&nonce, &self.aad(&head), &mut encoded)?;
-        out.extend_from_slice(&head);
-        out.append(&mut encoded);
-        Ok(())
+        let (head, encoded) = out
+            .get_mut(start..)
+            .and_then(|frame| frame.split_at_mut_checked(HEAD))
+            .ok_or(Malformed("it has no head"))?;
+        let sealed = u32::try_from(encoded.len() + TAG).ok().ok_or(Malformed("it is too long"))?;
+        let numbers = [seq.to_be_bytes(), durable.to_be_bytes()];
+        fill(head, &[&sealed.to_be_bytes(), numbers.as_flattened(), &nonce]);
+        let tag = self.cipher.close_detached(&nonce, &self.aad(head), encoded)?;
+        out.extend_from_slice(&tag);
+        Ok(entry)
     }
 
     /// Reads the frame that `bytes` begin with.
@@ -113,6 +118,12 @@ impl Header {
         }
         Ok(Frame { entry, length: HEAD + length })
     }
+}
+
+/// Writes `parts` one after the other.
+fn fill(out: &mut [u8], parts: &[&[u8]]) {
+    let bytes = parts.iter().copied().flatten();
+    out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
 }
 
 /// One frame as it was read.

@@ -1,7 +1,7 @@
 //! The one thread that writes: it numbers, links, seals, syncs, applies and acknowledges, in this
 //! order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,20 +11,23 @@ use std::time::{Duration, Instant};
 
 use crate::chain::Chain;
 use crate::disk::{Disk, Folder, numbered};
-use crate::entry::{Draft, Entry};
+use crate::entry::{Draft, Entry, Fact, Hash};
 use crate::error::LedgerError;
 use crate::ledger::marks;
 use crate::mark::Mark;
 use crate::note;
 use crate::options::{Clock, Poisoned, View};
-use crate::queue::{Ack, Queue, Receipt, Waiting};
+use crate::queue::{Ack, Queue, Receipt, Taken, Waiting};
 use crate::seal::{Keys, NONCE, Random};
 use crate::segment::{ENDING, FRAME, Header};
 use crate::snapshot;
 use crate::spare::{self, Spare};
 
-/// Under load the mark follows at most this often; when nothing waits, after each commit.
+/// The mark follows within this time, and no more often.
 const MARK_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many facts of a segment are remembered; what comes beyond may stand there twice.
+const FACTS: usize = 1024;
 
 /// The segment that is being written.
 pub(crate) struct Current {
@@ -32,6 +35,15 @@ pub(crate) struct Current {
     pub(crate) header: Header,
     /// Where the next frame goes.
     pub(crate) at: u64,
+    /// The facts that were entered in it since the ledger was opened, by their names.
+    pub(crate) facts: BTreeSet<Hash>,
+}
+
+impl Current {
+    /// The segment in `file`, whose next frame goes to `at`.
+    pub(crate) fn new(file: File, header: Header, at: u64) -> Current {
+        Current { file, header, at, facts: BTreeSet::new() }
+    }
 }
 
 /// The folders of a state folder.
@@ -60,6 +72,11 @@ impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
         Refusal::Fatal(error)
     }
+}
+
+/// Bytes of a draft's frame. The queue has refused what cannot be measured.
+fn room(draft: &Draft) -> usize {
+    draft.measure().unwrap_or(0) + FRAME
 }
 
 fn poisoned_by(error: &io::Error) -> LedgerError {
@@ -94,6 +111,8 @@ pub(crate) struct Stage {
     durable: u64,
     /// When the mark last followed.
     marked: Instant,
+    /// Whether something was committed since.
+    behind: bool,
 }
 
 impl Stage {
@@ -104,6 +123,7 @@ impl Stage {
             exact: false,
             durable,
             marked: Instant::now(),
+            behind: false,
         }
     }
 }
@@ -130,21 +150,32 @@ impl Writer {
     }
 
     fn write_all(&mut self) -> io::Result<()> {
-        while let Some(batch) = self.queue.take() {
-            self.write(batch)?;
-            if self.queue.is_empty() || self.stage.marked.elapsed() >= MARK_PAUSE {
-                self.mark.advisory(self.chain.point(), &self.keys, &self.random, &*self.disk)?;
-                self.stage.marked = Instant::now();
+        loop {
+            let alarm = self.stage.behind.then(|| self.stage.marked + MARK_PAUSE);
+            match self.queue.take(alarm) {
+                Taken::Batch(batch) => self.write(batch)?,
+                Taken::Alarm => {}
+                Taken::Closed => return self.sign(),
             }
+            self.follow()?;
         }
-        self.sign()
+    }
+
+    /// Lets the mark follow what was committed, if it is time.
+    fn follow(&mut self) -> io::Result<()> {
+        if self.stage.behind && self.stage.marked.elapsed() >= MARK_PAUSE {
+            self.mark.advisory(self.chain.point(), &self.keys, &self.random, &*self.disk)?;
+            self.stage.marked = Instant::now();
+            self.stage.behind = false;
+        }
+        Ok(())
     }
 
     /// Writes a batch and commits it.
     fn write(&mut self, batch: VecDeque<Waiting>) -> io::Result<()> {
         let mut batch = batch.into_iter();
-        while let Some(Waiting { draft, ack }) = batch.next() {
-            match self.enter(draft) {
+        while let Some(Waiting { draft, fact, ack }) = batch.next() {
+            match self.enter(draft, fact.as_deref()) {
                 Ok(entry) => self.stage.entries.push(Staged { entry, ack: Some(ack) }),
                 Err(Refusal::Entry(error)) => ack(Err(error)),
                 Err(Refusal::Fatal(error)) => {
@@ -159,18 +190,34 @@ impl Writer {
         self.commit()
     }
 
-    /// Makes the next entry out of a draft and puts its frame where the next commit takes it from.
-    fn enter(&mut self, draft: Draft) -> Result<Entry, Refusal> {
-        let bytes = draft.measure().unwrap_or(0) + FRAME;
+    /// Makes the next entry out of a draft, in the same segment as the fact that it names.
+    fn enter(&mut self, draft: Draft, fact: Option<&Fact>) -> Result<Entry, Refusal> {
+        let bytes = room(&draft) + fact.map_or(0, |fact| room(fact.draft()));
         self.make_room(bytes as u64, draft.kind.may_use_reserve())?;
+        if let Some(fact) = fact
+            && !self.current.facts.contains(&fact.digest())
+        {
+            if self.current.facts.len() >= FACTS {
+                self.current.facts.clear();
+            }
+            let entry = self.stage_next(fact.draft().clone())?;
+            self.stage.entries.push(Staged { entry, ack: None });
+            self.current.facts.insert(fact.digest());
+        }
+        self.stage_next(draft)
+    }
+
+    /// Puts the frame of the next entry where the next commit takes it from. There is room for it.
+    fn stage_next(&mut self, draft: Draft) -> Result<Entry, Refusal> {
         let time = (self.now)().max(self.chain.time);
         let exact = marks(draft.kind);
-        let mut encoded = Vec::with_capacity(bytes);
-        let entry = Entry::seal(draft, self.chain.size(), self.chain.last, time, &mut encoded);
-        let numbers = (entry.seq, self.stage.durable);
-        self.current
+        let (seq, prev) = (self.chain.size(), self.chain.last);
+        let entry = self
+            .current
             .header
-            .seal(&self.salt, numbers, encoded, &mut self.stage.bytes)
+            .seal(&self.salt, (seq, self.stage.durable), &mut self.stage.bytes, |out| {
+                Entry::seal(draft, seq, prev, time, out)
+            })
             .map_err(|malformed| Refusal::Fatal(io::Error::other(malformed)))?;
         self.chain.push(&entry);
         self.stage.exact |= exact;
@@ -214,6 +261,7 @@ impl Writer {
         self.current.at += self.stage.bytes.len() as u64;
         self.stage.bytes.clear();
         self.stage.durable = self.chain.size();
+        self.stage.behind = true;
         for staged in &self.stage.entries {
             self.view.apply(&staged.entry);
         }
@@ -247,7 +295,7 @@ impl Writer {
         self.disk.sync(&file)?;
         self.folders.ledger.rename(spare::NAME, &numbered(header.first, ENDING))?;
         self.folders.ledger.sync()?;
-        self.current = Current { file, header, at: bytes.len() as u64 };
+        self.current = Current::new(file, header, bytes.len() as u64);
         self.sign()?;
         if let Ok(draft) = snapshot {
             return self.stage_own(draft);
@@ -258,7 +306,7 @@ impl Writer {
 
     /// Stages an entry of the ledger's own. A segment that has just begun has room for it.
     fn stage_own(&mut self, draft: Draft) -> io::Result<()> {
-        match self.enter(draft) {
+        match self.enter(draft, None) {
             Ok(entry) => {
                 self.stage.entries.push(Staged { entry, ack: None });
                 Ok(())

@@ -84,7 +84,10 @@ impl Agents {
             let run = self.run_of(gate, agent, by, &policies)?;
             Some((run, by))
         });
-        found.map_or_else(|| self.stranger(), |(run, by)| Subject { terms: run.terms(), run, by })
+        found.map_or_else(
+            || Subject { from: Some(peer.address), ..self.stranger() },
+            |(run, by)| Subject { terms: run.terms(), run, by, from: None },
+        )
     }
 
     /// Lets what the configuration says now hold from the next exchange on.
@@ -132,7 +135,7 @@ impl Agents {
         if run.terms.load().version != version(&policies, &settings) {
             run.now_under(no_contract(STRANGER, &policies, &settings), self.sizes);
         }
-        Subject { terms: run.terms(), run, by: Identified::Nobody }
+        Subject { terms: run.terms(), run, by: Identified::Nobody, from: None }
     }
 
     fn run_of(

@@ -3,17 +3,19 @@
 pub mod body;
 mod hold;
 
+use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use decide::case::EndpointClass;
 use decide::scan::{AnswerScanner, Sight};
 use decide::stream::{Kind, Ruling, StreamEvent, StreamJudge};
 use decide::verdict::KeyEnd;
 use decide::{Missing, Reason, Refusal, RuleId};
 use http::{HeaderValue, Response, StatusCode, header};
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
 use wire::{AnswerTerms, CutState, Decoder, Heard, HeardKind};
 
 use crate::answer::body::{AnswerBody, Releaser};
@@ -21,16 +23,19 @@ use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
 use crate::metrics::Open;
-use crate::upstream::pool::{ConnHandle, Sent};
+use crate::upstream::pool::{AnswerStream, ConnHandle, Sent};
 use crate::upstream::{self, headers};
 
 /// How long a provider may say nothing in the middle of an answer. Longer than any documented
 /// interval between keep-alives; the exchange ends with an error then, as unavailable.
 const SILENCE: Duration = Duration::from_mins(10);
 
+/// Bytes that leave in one piece where that many are there.
+const PIECE: usize = 16 << 10;
+
 /// An answer that has begun.
 pub(crate) struct Carried {
-    pub(crate) exchange: Exchange,
+    pub(crate) exchange: Box<Exchange>,
     pub(crate) sent: Sent<Full<Bytes>>,
     pub(crate) terms: AnswerTerms,
     pub(crate) judge: StreamJudge,
@@ -47,7 +52,7 @@ pub(crate) async fn carry(carried: Carried) {
     let events = is_event_stream(&head.headers);
     let ended = Ended::answered(&head, events);
     headers::inbound(&mut head.headers);
-    let following = Following {
+    let following = Box::new(Following {
         exchange,
         judge,
         events,
@@ -56,7 +61,7 @@ pub(crate) async fn carry(carried: Carried) {
         scanner: AnswerScanner::default(),
         hold: Hold::default(),
         event: 0,
-    };
+    });
     match decoder {
         Ok(decoder) if following.is_whole() => {
             following.whole(head, decoder, connection, reply).await;
@@ -71,12 +76,12 @@ pub(crate) async fn carry(carried: Carried) {
 
 /// One answer on its way.
 struct Following {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     judge: StreamJudge,
     /// It is a stream of server-sent events.
     events: bool,
     ended: Ended,
-    body: Incoming,
+    body: AnswerStream,
     scanner: AnswerScanner,
     hold: Hold,
     /// Number of the next event.
@@ -106,33 +111,28 @@ impl Following {
 
     /// An answer that is judged whole before the caller sees any of it.
     async fn whole(
-        mut self,
+        mut self: Box<Self>,
         head: http::response::Parts,
         mut decoder: Box<dyn Decoder>,
         connection: ConnHandle<Full<Bytes>>,
         mut reply: Reply,
     ) {
-        let mut whole = BytesMut::new();
+        let mut whole = Vec::new();
         let end = loop {
-            let (said, finished) = match self.next(reply.closed()).await {
-                Next::Bytes(bytes) => (decoder.push(&bytes), false),
-                Next::Finished => (decoder.finish(), true),
-                other @ (Next::Broken | Next::Cut(_) | Next::Gone) => break other,
-            };
-            match self.hear(said, finished) {
-                Ok(released) => released.iter().for_each(|piece| whole.extend_from_slice(piece)),
-                Err(refusal) => break Next::Cut(refusal),
-            }
-            if finished {
-                break Next::Finished;
+            let next = self.next(reply.closed()).await;
+            let (ready, end) = self.hear_all(decoder.as_mut(), next).await;
+            whole.extend(ready);
+            if let Some(end) = end {
+                break end;
             }
         };
         match end {
             Next::Finished => {
                 connection.finished();
                 self.ended.finished = true;
+                let whole = joined(whole);
                 self.ended.released(&self.exchange, whole.len());
-                let body = AnswerBody::whole(whole.freeze());
+                let body = AnswerBody::whole(whole);
                 let response = with_body(head, body, decoder.unpacks(), true);
                 // Nobody reads it: the exchange is settled all the same.
                 self.ended.outcome.gone = reply.send(response).is_err();
@@ -152,7 +152,7 @@ impl Following {
 
     /// An answer that is released event by event.
     async fn pieces(
-        mut self,
+        mut self: Box<Self>,
         head: http::response::Parts,
         mut decoder: Box<dyn Decoder>,
         connection: ConnHandle<Full<Bytes>>,
@@ -165,26 +165,76 @@ impl Following {
         }
         let _streaming = Open::counted_in(&self.exchange.gate.metrics.streams);
         let end = loop {
-            let (said, finished) = match self.next(releaser.gone()).await {
-                Next::Bytes(bytes) => (decoder.push(&bytes), false),
-                Next::Finished => (decoder.finish(), true),
-                other @ (Next::Broken | Next::Cut(_) | Next::Gone) => break other,
-            };
-            let ready = match self.hear(said, finished) {
-                Ok(ready) => ready,
-                Err(refusal) => break Next::Cut(refusal),
-            };
-            if let Some(end) = self.release(&releaser, ready).await {
+            let next = self.next(releaser.gone()).await;
+            let (ready, end) = self.hear_all(decoder.as_mut(), next).await;
+            let any = !ready.is_empty();
+            let stopped = self.release(&releaser, ready).await;
+            if let Some(end) = stopped.or(end) {
+                // What was in order before the event that ends it may still be written.
+                if any && matches!(end, Next::Cut(_)) {
+                    tokio::task::yield_now().await;
+                }
                 break end;
-            }
-            if finished {
-                break Next::Finished;
             }
         };
         self.end_pieces(end, releaser, connection);
     }
 
-    fn end_pieces(mut self, end: Next, releaser: Releaser, connection: ConnHandle<Full<Bytes>>) {
+    /// Hears `next` and whatever has come behind it by now, so that it leaves as one piece. What may
+    /// be sent, and the end where that is reached.
+    async fn hear_all(
+        &mut self,
+        decoder: &mut dyn Decoder,
+        mut next: Next,
+    ) -> (Vec<Bytes>, Option<Next>) {
+        let (mut ready, mut size) = (Vec::new(), 0);
+        loop {
+            let (said, finished) = match next {
+                Next::Bytes(bytes) => (decoder.push(&bytes), false),
+                Next::Finished => (decoder.finish(), true),
+                other @ (Next::Broken | Next::Cut(_) | Next::Gone) => return (ready, Some(other)),
+            };
+            let before = ready.len();
+            if let Err(refusal) = self.hear(said, finished, &mut ready) {
+                ready.truncate(before);
+                return (ready, Some(Next::Cut(refusal)));
+            }
+            if finished {
+                return (ready, Some(Next::Finished));
+            }
+            size += ready.iter().skip(before).map(Bytes::len).sum::<usize>();
+            if size >= PIECE {
+                return (ready, None);
+            }
+            match self.soon().await {
+                Some(more) => next = more,
+                None => return (ready, None),
+            }
+        }
+    }
+
+    /// What has come by now. Where a task of its own moves the provider's connection, that has had a
+    /// turn.
+    async fn soon(&mut self) -> Option<Next> {
+        let mut waited = !self.body.is_brought();
+        std::future::poll_fn(|cx| match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(frame) => Poll::Ready(Some(arrived(frame))),
+            Poll::Pending if waited => Poll::Ready(None),
+            Poll::Pending => {
+                waited = true;
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn end_pieces(
+        mut self: Box<Self>,
+        end: Next,
+        releaser: Releaser,
+        connection: ConnHandle<Full<Bytes>>,
+    ) {
         match end {
             Next::Finished => {
                 connection.finished();
@@ -214,11 +264,7 @@ impl Following {
             () = sleep_for(expiry) => StreamEvent::Expired(KeyEnd::Expired),
             () = gone => StreamEvent::Gone,
             frame = tokio::time::timeout(SILENCE, self.body.frame()) => {
-                return match frame {
-                    Ok(Some(Ok(frame))) => Next::Bytes(frame.into_data().unwrap_or_default()),
-                    Ok(None) => Next::Finished,
-                    Ok(Some(Err(_))) | Err(_) => Next::Broken,
-                };
+                return frame.map_or(Next::Broken, arrived);
             }
         };
         match self.judge.see(&event) {
@@ -229,20 +275,22 @@ impl Following {
         }
     }
 
-    /// Scans and judges what was decoded; what comes back may be sent.
+    /// Scans and judges what was decoded, and adds to `released` what may be sent.
     fn hear(
         &mut self,
         heard: Result<Vec<Heard>, wire::Unreadable>,
         finished: bool,
-    ) -> Result<Vec<Bytes>, Refusal> {
+        released: &mut Vec<Bytes>,
+    ) -> Result<(), Refusal> {
         let heard = heard.map_err(|unreadable| {
             tracing::info!(%unreadable, id = self.exchange.case.id, "an answer cannot be read");
             unreadable_refusal()
         })?;
-        let mut released = Vec::with_capacity(heard.len());
         for one in heard {
             self.ended.note(&one);
-            self.exchange.run.given(one.objects.iter().cloned());
+            if !one.objects.is_empty() {
+                self.exchange.run.given(one.objects.iter().cloned());
+            }
             if let HeardKind::Withheld = one.kind {
                 continue;
             }
@@ -257,7 +305,7 @@ impl Following {
                 HeardKind::Content | HeardKind::Withheld => Kind::Content,
             };
             let event = (self.event, one.bytes);
-            if let Err(error) = self.hold.push(event, kind, sight.waits_from, &mut released) {
+            if let Err(error) = self.hold.push(event, kind, sight.waits_from, released) {
                 tracing::info!(%error, id = self.exchange.case.id, "an answer is cut");
                 return Err(unreadable_refusal());
             }
@@ -269,7 +317,7 @@ impl Following {
             }
             released.extend(self.hold.end());
         }
-        Ok(released)
+        Ok(())
     }
 
     fn scan(&mut self, heard: &Heard) -> Result<Sight, Refusal> {
@@ -289,11 +337,10 @@ impl Following {
 
     /// Sends what may be sent, as fast as the caller reads.
     async fn release(&mut self, releaser: &Releaser, ready: Vec<Bytes>) -> Option<Next> {
-        let piece = match <[Bytes; 1]>::try_from(ready) {
-            Ok([one]) => one,
-            Err(none) if none.is_empty() => return None,
-            Err(several) => Bytes::from(several.concat()),
-        };
+        if ready.is_empty() {
+            return None;
+        }
+        let piece = joined(ready);
         self.ended.released(&self.exchange, piece.len());
         let scope = tokio::select! {
             biased;
@@ -322,20 +369,30 @@ impl Following {
     }
 
     /// Refuses an answer of which nothing was sent.
-    fn refuse(mut self, refusal: Refusal, reply: Reply) {
+    fn refuse(mut self: Box<Self>, refusal: Refusal, reply: Reply) {
         self.exchange.tell(&refusal, reply);
         self.ended.outcome.cut = Some(refusal);
         self.close();
     }
 
     /// Ends the exchange, with what observe let pass in its answer.
-    fn close(mut self) {
+    fn close(mut self: Box<Self>) {
         if let Some(observed) = self.judge.observed() {
             let counted = &self.exchange.gate.metrics.observed;
             counted.with_label_values(&[observed.rule.name()]).inc();
             self.ended.outcome.observed = Some(observed.clone());
         }
-        self.exchange.close(self.ended);
+        let Self { exchange, ended, .. } = *self;
+        exchange.close(ended);
+    }
+}
+
+/// What a frame of the provider's answer is, or its end.
+fn arrived(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Next {
+    match frame {
+        Some(Ok(frame)) => Next::Bytes(frame.into_data().unwrap_or_default()),
+        Some(Err(_)) => Next::Broken,
+        None => Next::Finished,
     }
 }
 
@@ -355,6 +412,14 @@ fn with_body(
     }
     head.version = http::Version::default();
     Response::from_parts(head, body)
+}
+
+/// All `pieces` as one.
+fn joined(pieces: Vec<Bytes>) -> Bytes {
+    match <[Bytes; 1]>::try_from(pieces) {
+        Ok([one]) => one,
+        Err(several) => Bytes::from(several.concat()),
+    }
 }
 
 fn is_event_stream(headers: &http::HeaderMap) -> bool {

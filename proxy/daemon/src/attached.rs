@@ -103,6 +103,25 @@ struct Attached {
     live: Result<Live, Idle>,
 }
 
+/// Where among what is attached that is which `target` means.
+fn place(all: &[Attached], target: &Target) -> Result<usize, AttachError> {
+    let named = find::names(target);
+    let mut meant = all.iter().enumerate().filter(|(_, one)| named.mean(&one.attachment.cgroup));
+    match (meant.next(), meant.next()) {
+        (Some((at, _)), None) => Ok(at),
+        (None, _) => Err(not_attached(all, target)),
+        (Some((_, one)), Some((_, other))) => {
+            let found = [one, other].map(|one| one.attachment.cgroup.clone()).to_vec();
+            Err(AttachError::Ambiguous { unit: named.to_string(), found })
+        }
+    }
+}
+
+fn not_attached(all: &[Attached], target: &Target) -> AttachError {
+    let attached = all.iter().map(|one| one.attachment.cgroup.clone()).collect();
+    AttachError::NotAttached { asked: find::names(target).to_string(), attached }
+}
+
 /// Why nothing is redirected.
 #[derive(Debug, PartialEq, Eq)]
 enum Idle {
@@ -178,24 +197,21 @@ impl Attachments {
     /// When it is not attached.
     pub fn detach(&self, target: &Target) -> Result<Attachment, AttachError> {
         let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
-        let named = find::names(target);
-        let mut meant =
-            all.iter().enumerate().filter(|(_, one)| named.mean(&one.attachment.cgroup));
-        let at = match (meant.next(), meant.next()) {
-            (Some((at, _)), None) => at,
-            (None, _) => {
-                let attached = all.iter().map(|one| one.attachment.cgroup.clone()).collect();
-                return Err(AttachError::NotAttached { asked: named.to_string(), attached });
-            }
-            (Some((_, one)), Some((_, other))) => {
-                let found = [one, other].map(|one| one.attachment.cgroup.clone()).to_vec();
-                return Err(AttachError::Ambiguous { unit: named.to_string(), found });
-            }
-        };
+        let at = place(&all, target)?;
         let Attached { attachment, live } = all.remove(at);
         drop(live);
         self.forget(&all);
         Ok(attachment)
+    }
+
+    /// What is attached that `target` means.
+    ///
+    /// # Errors
+    /// When that is nothing, or more than one.
+    pub fn attached(&self, target: &Target) -> Result<Attachment, AttachError> {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        let at = place(&all, target)?;
+        all.get(at).map(|one| one.attachment.clone()).ok_or_else(|| not_attached(&all, target))
     }
 
     /// Attaches again where a cgroup has come back, as that of a unit does at each start. A gap is left in which

@@ -2,6 +2,7 @@
 
 mod agents;
 mod amount;
+mod attach;
 mod audit;
 mod budget;
 mod check;
@@ -62,6 +63,10 @@ enum Command {
     Init(init::InitArgs),
     /// Runs one gate for many agents
     Serve(serve::ServeArgs),
+    /// Sends what a service of this host connects to through the gate
+    Attach(attach::AttachArgs),
+    /// Lets a service of this host connect directly again
+    Detach(attach::DetachArgs),
     /// Says whether this machine can run a gate, and what to do where it cannot
     Check(check::CheckArgs),
     /// Shows and checks contracts
@@ -131,6 +136,8 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
     let out = &mut out;
     match command {
         Command::Serve(args) => serve::run(args),
+        Command::Attach(args) => attach::attach(args, out),
+        Command::Detach(args) => attach::detach(args, out),
         Command::Check(args) => check::run(args, out),
         Command::Init(args) => init::run(args, out),
         Command::Policy(args) => policy::run(args, out),

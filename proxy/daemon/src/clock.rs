@@ -1,5 +1,6 @@
 //! Time and randomness: the only callers of the system's clock and of its random numbers.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -54,12 +55,32 @@ pub fn random<const N: usize>() -> std::io::Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Ids for which random numbers are fetched at once.
+const IDS: usize = 64;
+
+thread_local! {
+    /// Random numbers for ids: an id is no secret, so these may lie here for a while.
+    static FETCHED: RefCell<([[u8; 16]; IDS], usize)> = const { RefCell::new(([[0; 16]; IDS], 0)) };
+}
+
 /// A new ULID of `now`: the id of a decision or a run.
 ///
 /// # Errors
 ///
 /// As [`random`].
 pub fn ulid(now: Timestamp) -> std::io::Result<String> {
-    let random = u128::from_be_bytes(random::<16>()?);
+    let random = u128::from_be_bytes(fetched()?);
     Ok(ulid::Ulid::from_parts(now.0 / 1000, random).to_string())
+}
+
+/// Random numbers that nobody else is given.
+fn fetched() -> std::io::Result<[u8; 16]> {
+    FETCHED.with_borrow_mut(|(numbers, left)| {
+        if *left == 0 {
+            getrandom::fill(numbers.as_flattened_mut()).map_err(std::io::Error::from)?;
+            *left = IDS;
+        }
+        *left -= 1;
+        Ok(numbers.get(*left).copied().unwrap_or_default())
+    })
 }

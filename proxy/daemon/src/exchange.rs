@@ -1,7 +1,7 @@
 //! One request, from top to bottom: observe, judge, record, enact.
 //!
-//! An exchange is a task of its own, to which its connection only listens: a caller that vanished
-//! is something that happened to the exchange, and never leaves money or a record half done.
+//! Its connection lends an exchange a task and only listens: a caller that vanished is something that
+//! happened to the exchange, which goes on without it and never leaves money or a record half done.
 
 pub mod body;
 mod forward;
@@ -9,7 +9,9 @@ mod gather;
 mod report;
 pub(crate) mod settle;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use decide::case::{Case, Endpoint, KillScope};
 use decide::chain::CHAIN;
@@ -18,7 +20,9 @@ use decide::{Band, Decision, Outcome, Refusal, RequestContext};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 use wire::Dialect;
 
@@ -72,7 +76,7 @@ pub async fn serve(
     };
     let (reply, answer) = oneshot::channel();
     let tasks = run.tasks.clone();
-    tasks.spawn(async move {
+    let exchange = async move {
         match Exchange::open(connection, subject, route, &head, room) {
             Ok(exchange) => {
                 let lines = tracing::debug_span!("exchange", decision = exchange.case.id);
@@ -80,8 +84,45 @@ pub async fn serve(
             }
             Err(error) => tracing::error!(%error, "no random numbers: the request is dropped"),
         }
-    });
-    answer.await.map_err(|_ended| Unanswered)
+    };
+    Attended { exchange: Some(Box::pin(exchange)), answer, tasks }.await
+}
+
+/// An exchange and its connection, which lends it its own task for as long as it waits for the head
+/// of the answer. What is left of the exchange by then, or when the connection waits no longer,
+/// becomes a task of its own.
+struct Attended {
+    exchange: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    answer: oneshot::Receiver<Response<AnswerBody>>,
+    tasks: TaskTracker,
+}
+
+impl Attended {
+    fn release(&mut self) {
+        // Without a runtime everything ends with the gate, and the exchange is in doubt.
+        if let (Some(exchange), Ok(runtime)) = (self.exchange.take(), Handle::try_current()) {
+            self.tasks.spawn_on(exchange, &runtime);
+        }
+    }
+}
+
+impl Future for Attended {
+    type Output = Result<Response<AnswerBody>, Unanswered>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.exchange.as_mut().is_some_and(|going| going.as_mut().poll(cx).is_ready()) {
+            self.exchange = None;
+        }
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        self.release();
+        Poll::Ready(answer.map_err(|_ended| Unanswered))
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.release();
+    }
 }
 
 /// One exchange and what is known of it so far.
@@ -138,7 +179,7 @@ impl Exchange {
         route: Arc<Route>,
         head: &Parts,
         room: OwnedSemaphorePermit,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<Box<Self>> {
         let gate = Arc::clone(&connection.gate);
         let run = Arc::clone(&subject.run);
         let received = gate.clock.now();
@@ -154,7 +195,7 @@ impl Exchange {
         };
         let live = gate.kills.enter(entry);
         gate.metrics.live.inc();
-        Ok(Self {
+        Ok(Box::new(Self {
             trace: record::trace(&head.headers, &id),
             dialect,
             endpoint: dialect.endpoint(&head.method, &head.uri),
@@ -172,11 +213,11 @@ impl Exchange {
             connection,
             route,
             resolved: None,
-        })
+        }))
     }
 
     /// From its head to its end.
-    async fn carry(self, head: Parts, body: Incoming, reply: Reply) {
+    async fn carry(self: Box<Self>, head: Parts, body: Incoming, reply: Reply) {
         // Each step is freed before the next, so that a quiet stream holds no more than it needs.
         let Some(judged) = Box::pin(self.judge(head, body, reply)).await else { return };
         let Some(carried) = Box::pin(judged.enact()).await else { return };
@@ -184,7 +225,12 @@ impl Exchange {
     }
 
     /// Observes and judges. What is refused ends here.
-    async fn judge(mut self, head: Parts, mut body: Incoming, mut reply: Reply) -> Option<Judged> {
+    async fn judge(
+        mut self: Box<Self>,
+        head: Parts,
+        mut body: Incoming,
+        mut reply: Reply,
+    ) -> Option<Judged> {
         let terms = Arc::clone(&self.subject.terms);
         let mut judging = CHAIN.open(&terms.policy, terms.mode);
         self.gather_ingress(&head);
@@ -234,7 +280,7 @@ impl Exchange {
 
     /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is
     /// gone there is nobody to refuse, and nothing was asked of anybody.
-    async fn stopped(mut self, stop: Stop, body: Option<Incoming>, reply: Reply) {
+    async fn stopped(mut self: Box<Self>, stop: Stop, body: Option<Incoming>, reply: Reply) {
         let scope = match stop {
             Stop::Killed(scope) => scope,
             Stop::Gone => return self.over(&Ending::gone(self.gate.clock.now())),
@@ -247,7 +293,7 @@ impl Exchange {
 
     /// Carries out a refusal: recorded, then told, then what the caller still sends is thrown away
     /// so that it gets to see the answer.
-    async fn refuse(mut self, decision: Decision, body: Option<Incoming>, reply: Reply) {
+    async fn refuse(mut self: Box<Self>, decision: Decision, body: Option<Incoming>, reply: Reply) {
         let refusal = match &decision.outcome {
             Outcome::Refuse(refusal) => refusal.clone(),
             Outcome::Forward { .. } => unsealed(),
@@ -268,7 +314,7 @@ impl Exchange {
 
 /// A decision to forward, on its way.
 struct Judged {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     head: Parts,
     outbound: forward::Outbound,
     decision: Decision,
@@ -286,6 +332,8 @@ impl Judged {
             return None;
         }
         exchange.open = true;
+        // The use of the key is the ledger's now: nothing gives it back.
+        exchange.used = None;
         if let Some(scope) = exchange.live.is_killed() {
             exchange.answer_failure(&forward::Failure::NotSent(killed(scope)), reply);
             return None;
@@ -331,4 +379,47 @@ pub(crate) fn expired() -> Refusal {
 
 fn unsealed() -> Refusal {
     Refusal { rule: decide::RuleId("verdict/seal"), reason: decide::Reason::Unsealed }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// An exchange that ends when it is let, what lets it, and what tells that it has ended.
+    fn attended() -> (Attended, oneshot::Sender<()>, oneshot::Receiver<()>, Reply) {
+        let (letting, wait) = oneshot::channel::<()>();
+        let (tell, ended) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        let exchange = async move {
+            wait.await.unwrap();
+            tell.send(()).unwrap();
+        };
+        let tasks = TaskTracker::new();
+        (Attended { exchange: Some(Box::pin(exchange)), answer, tasks }, letting, ended, reply)
+    }
+
+    fn poll(attended: &mut Attended) -> Poll<Result<Response<AnswerBody>, Unanswered>> {
+        Pin::new(attended).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn an_exchange_goes_on_when_its_connection_waits_no_longer() {
+        let (mut attended, letting, ended, _reply) = attended();
+        assert!(poll(&mut attended).is_pending());
+        drop(attended);
+        letting.send(()).unwrap();
+        ended.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_exchange_goes_on_when_the_head_of_its_answer_is_there() {
+        let (mut attended, letting, ended, reply) = attended();
+        assert!(poll(&mut attended).is_pending());
+        reply.send(Response::new(AnswerBody::whole(bytes::Bytes::new()))).unwrap();
+        assert!(poll(&mut attended).is_ready());
+        letting.send(()).unwrap();
+        ended.await.unwrap();
+    }
 }

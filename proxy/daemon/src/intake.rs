@@ -10,7 +10,7 @@ pub(crate) mod tunnel;
 use std::sync::{Arc, OnceLock};
 
 use decide::Refusal;
-use decide::case::{Bound, Identified};
+use decide::case::{Bound, Identified, Key};
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -100,16 +100,22 @@ impl Connection {
         self.gate.keys.owner(&values)
     }
 
-    /// How the use of the key in a request of `subject` is bound to where it comes from.
+    /// How the use of a standing key in a request of `subject` is bound to where it comes from.
     pub(crate) fn bound(&self, subject: &Subject, values: &[&str]) -> Bound {
-        match &self.callers {
-            Callers::Run(_) => Bound::Run,
-            Callers::Peer(far) => match self.gate.keys.owner(values) {
-                Some(key) => Agents::bound(subject, &far.peer, &key),
-                // A key that was given to a run of `tollgate exec` opens nothing here.
-                None => Bound::Elsewhere,
-            },
+        let key = self.gate.keys.owner(values);
+        match (&self.callers, key) {
+            (Callers::Peer(far), Some(key)) => Agents::bound(subject, &far.peer, &key),
+            // The user of a run names its agent, so the agent's name alone binds nothing.
+            (Callers::Run(_), Some(key)) if key.from.is_empty() => Bound::Bearer,
+            (Callers::Run(_), Some(_)) | (_, None) => Bound::Elsewhere,
         }
+    }
+
+    /// The key that the caller showed the proxy, as it stands now.
+    pub(crate) fn proxied(&self, subject: &Subject) -> Option<Key> {
+        let Callers::Peer(Far { peer, key: Some(owner), .. }) = &self.callers else { return None };
+        let key = self.gate.keys.fact(&owner.id)?;
+        Some(Key { bound: Agents::bound(subject, peer, owner), ..key })
     }
 
     /// Why a connection there is refused, before anything of it is read or answered.

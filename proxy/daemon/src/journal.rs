@@ -1,24 +1,30 @@
 //! The gate's pen: enters decisions, outcomes and acts into the ledger, and keeps a flood of
 //! refusals from filling it.
 
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use audit::{
-    Admission, Body, Counted, Draft, Flood, Kind, Ledger, LedgerError, Receipt, Refused, Source,
-    Urgency, Who,
+    Admission, Body, Counted, Draft, Fact, Flood, Kind, Ledger, LedgerError, Receipt, Refused,
+    Source, Urgency, Who,
 };
-use decide::Refusal;
+use decide::chain::Said;
+use decide::{Refusal, Verdict};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
-use crate::record::Refusals;
+use crate::record::{Refusals, TrailFact};
+
+/// How many trails are at hand as facts. A contract brings forth a handful.
+const TRAILS: usize = 16;
 
 /// The ledger, as exchanges write to it.
 #[derive(Debug)]
 pub struct Journal {
     ledger: Ledger,
     flood: Mutex<Flood>,
+    trails: Mutex<Vec<(Vec<Said>, Arc<Fact>)>>,
     clock: Clock,
 }
 
@@ -46,7 +52,7 @@ impl Journal {
     /// Writes into `ledger`.
     #[must_use]
     pub fn new(ledger: Ledger, clock: Clock) -> Self {
-        Self { ledger, flood: Mutex::new(Flood::new()), clock }
+        Self { ledger, flood: Mutex::new(Flood::new()), trails: Mutex::default(), clock }
     }
 
     /// The ledger.
@@ -66,14 +72,52 @@ impl Journal {
         who: Who,
         body: &impl Serialize,
     ) -> Result<Receipt, Unrecorded> {
+        self.commit_naming(kind, who, body, None).await
+    }
+
+    /// As [`Journal::commit`], for a body that names `fact`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::commit`].
+    pub async fn commit_naming(
+        &self,
+        kind: Kind,
+        who: Who,
+        body: &impl Serialize,
+        fact: Option<Arc<Fact>>,
+    ) -> Result<Receipt, Unrecorded> {
         let draft = Draft { kind, who, body: Body::of(body)?, commitment: None };
         let (acknowledge, acknowledged) = oneshot::channel();
-        self.ledger.append(draft, Urgency::Commit, move |result| {
-            // Who does not wait any more does not want to know.
-            drop(acknowledge.send(result));
-        });
+        // Who does not wait any more does not want to know.
+        let ack = move |result| drop(acknowledge.send(result));
+        match fact {
+            Some(fact) => self.ledger.append_naming(draft, fact, Urgency::Commit, ack),
+            None => self.ledger.append(draft, Urgency::Commit, ack),
+        }
         let stopped = |_| LedgerError::Poisoned("its writer ended".to_owned());
         Ok(acknowledged.await.map_err(stopped)??)
+    }
+
+    /// The fact that a trail is, for entries to name. `None` where it gives a reason, which is one
+    /// exchange's own: it is written out.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written as JSON.
+    pub fn trail(&self, trail: &[Said]) -> Result<Option<Arc<Fact>>, Unrecorded> {
+        if trail.iter().any(|said| matches!(said.verdict, Verdict::Block(_))) {
+            return Ok(None);
+        }
+        let mut known = self.trails.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, fact)) = known.iter().find(|(said, _)| said == trail) {
+            return Ok(Some(Arc::clone(fact)));
+        }
+        let body = Body::of(&TrailFact { trail: Cow::Borrowed(trail) })?;
+        let fact = Arc::new(Fact::of(body));
+        known.truncate(TRAILS - 1);
+        known.insert(0, (trail.to_vec(), Arc::clone(&fact)));
+        Ok(Some(fact))
     }
 
     /// Enters `body` with the next commit. Nobody waits for it.

@@ -79,7 +79,9 @@ pub fn is_virtual(text: &str) -> bool {
 #[must_use]
 pub fn holds_virtual(text: &str) -> bool {
     Shape::ALL.into_iter().any(|shape| {
-        text.match_indices(shape.prefix()).any(|(at, prefix)| {
+        // Most values of a head are shorter than any key.
+        let long = text.len() >= shape.prefix().len() + BODY;
+        long && text.match_indices(shape.prefix()).any(|(at, prefix)| {
             let end = at + prefix.len() + BODY;
             text.get(at..end).is_some_and(is_virtual)
         })

@@ -1,11 +1,14 @@
 //! The ledger as the command line reads it: from the files, with or without a gate.
 
-use audit::{Entry, Hash, Kind, MasterKey, OpenError, Reader};
-use decide::case::Timestamp;
+use std::collections::BTreeMap;
+
+use audit::{Entry, Fact, Hash, Kind, MasterKey, OpenError, Reader};
+use decide::case::{Case, Timestamp};
+use decide::chain::Said as Spoken;
 
 use crate::folder::StateFolder;
 use crate::gate::socket::{KeyError, load_master_key};
-use crate::record::{BudgetSet, Decided, Outcome, Refusals, Run, Switched};
+use crate::record::{BudgetSet, Concluded, Decided, Outcome, Refusals, Run, Switched, TrailFact};
 
 /// Why the ledger of a state folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +48,11 @@ pub(crate) enum Said {
 }
 
 impl Said {
-    /// Reads the body of `entry`.
-    pub(crate) fn by(entry: &Entry) -> Self {
+    /// Reads the body of `entry`, which may name one of `trails`.
+    pub(crate) fn by(entry: &Entry, trails: &Trails) -> Self {
         let body = &entry.body;
         let said = match entry.kind {
-            Kind::Decision => body.read().map(|decided| Self::Decided(Box::new(decided))),
+            Kind::Decision => body.read().map(|decided| trails.resolve(decided)),
             Kind::Outcome => body.read().map(|outcome| Self::Outcome(Box::new(outcome))),
             Kind::Run => body.read().map(Self::Run),
             Kind::Kill => body.read().map(Self::Killed),
@@ -67,6 +70,29 @@ impl Said {
             | Kind::Recovered => Ok(Self::Other),
         };
         said.unwrap_or_else(|error| Self::Unreadable(error.to_string()))
+    }
+}
+
+/// The trails that decisions name, as they came along.
+#[derive(Debug, Default)]
+pub(crate) struct Trails(BTreeMap<Hash, Vec<Spoken>>);
+
+impl Trails {
+    /// Keeps the trail that `entry` holds, if that is what it is.
+    fn note(&mut self, entry: &Entry) {
+        if entry.kind == Kind::Fact
+            && let Ok(TrailFact { trail }) = entry.body.read()
+        {
+            self.0.insert(Fact::digest_of(&entry.body), trail.into_owned());
+        }
+    }
+
+    fn resolve(&self, decided: Decided<Case, Concluded<'_>>) -> Said {
+        let named = |name: &Hash| self.0.get(name).cloned();
+        match decided.map(|concluded| concluded.resolve(named)) {
+            Some(decided) => Said::Decided(Box::new(decided)),
+            None => Said::Unreadable("the trail that it names does not stand before it".to_owned()),
+        }
     }
 }
 
@@ -88,6 +114,7 @@ pub(crate) struct LedgerView {
     reader: Reader,
     last: Hash,
     unlinked: Option<u64>,
+    trails: Trails,
 }
 
 impl LedgerView {
@@ -95,7 +122,10 @@ impl LedgerView {
     pub(crate) fn open(state: &StateFolder) -> Result<Self, ViewError> {
         let key = master(state)?;
         match Reader::open(&state.path(), &key, 0) {
-            Ok(reader) => Ok(Self { reader, last: Hash::ZERO, unlinked: None }),
+            Ok(reader) => {
+                let trails = Trails::default();
+                Ok(Self { reader, last: Hash::ZERO, unlinked: None, trails })
+            }
             Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 Err(ViewError::Empty(state.shown().display().to_string()))
             }
@@ -123,7 +153,8 @@ impl LedgerView {
     /// Shows every entry that there is to `see`.
     pub(crate) fn each(&mut self, mut see: impl FnMut(&Entry, Said)) -> Result<(), ViewError> {
         while let Some(entry) = self.next()? {
-            let said = Said::by(&entry);
+            self.trails.note(&entry);
+            let said = Said::by(&entry, &self.trails);
             see(&entry, said);
         }
         Ok(())
@@ -142,4 +173,56 @@ pub(crate) fn master(state: &StateFolder) -> Result<MasterKey, ViewError> {
 /// When an entry was made.
 pub(crate) const fn time(entry: &Entry) -> Timestamp {
     Timestamp(entry.time)
+}
+
+#[cfg(test)]
+mod tests {
+    use audit::{Body, Who};
+    use decide::policy::Mode;
+    use decide::{Decision, Outcome as Conclusion, RuleId, Verdict};
+
+    use super::*;
+    use crate::record::Amended;
+
+    fn entry(kind: Kind, body: Body) -> Entry {
+        let (prev, hash, who) = (Hash::ZERO, Hash::ZERO, Who::default());
+        Entry { seq: 0, prev, time: 0, kind, who, body, commitment: None, hash }
+    }
+
+    fn decided(decision: Concluded<'_>) -> Entry {
+        let body = Body::of(&Decided {
+            booked: None,
+            used: None,
+            id: "X".into(),
+            trace: "X".into(),
+            run: "R".into(),
+            agent: "a".into(),
+            mode: Mode::Enforce,
+            case: Case::opened("X".into(), Timestamp(1)),
+            decision,
+            policy: String::new(),
+            credential: None,
+            amended: Amended::default(),
+        });
+        entry(Kind::Decision, body.unwrap())
+    }
+
+    #[test]
+    fn a_trail_is_read_back_whether_it_is_named_or_written_out_and_a_missing_one_is_no_trail() {
+        let spoken = Spoken { rule: RuleId("ingress/kill_switch"), verdict: Verdict::Pass };
+        let outcome = Conclusion::Forward { redact: false };
+        let decision = Decision { outcome, observed: None, trail: vec![spoken] };
+        let fact = Body::of(&TrailFact { trail: decision.trail.as_slice().into() }).unwrap();
+        let named = decided(Concluded::of(&decision, Some(Fact::digest_of(&fact))));
+        let whole = decided(Concluded::of(&decision, None));
+        let mut trails = Trails::default();
+        let read = |entry: &Entry, trails: &Trails| {
+            let Said::Decided(decided) = Said::by(entry, trails) else { return None };
+            Some(decided.decision)
+        };
+        assert_eq!(read(&whole, &trails), Some(decision.clone()));
+        assert_eq!(read(&named, &trails), None);
+        trails.note(&entry(Kind::Fact, fact));
+        assert_eq!(read(&named, &trails), Some(decision));
+    }
 }

@@ -109,18 +109,21 @@ fn opened(connection: &Connection, subject: &Subject, route: &Route) -> io::Resu
     let (gate, run) = (&connection.gate, &subject.run);
     let received = gate.clock.now();
     let id = clock::ulid(received)?;
+    let mut caller = subject.caller();
+    caller.proxied = connection.proxied(subject);
+    let key = caller.proxied.as_ref().map(|key| key.id.clone());
     let entry = Entry {
         exchange: id.clone(),
         agent: run.agent.clone(),
         team: subject.terms.policy.team.clone(),
-        key: None,
+        key: key.clone(),
         reset: connection.reset.clone(),
     };
     let live = gate.kills.enter(entry);
     let mut case = Case::opened(id, received);
     let team = subject.terms.policy.team.as_deref();
-    case.caller = Known::Fact(subject.caller());
-    case.kills = Known::Fact(gate.kills.covering(&run.agent, team, None));
+    case.caller = Known::Fact(caller);
+    case.kills = Known::Fact(gate.kills.covering(&run.agent, team, key.as_deref()));
     case.key = Known::Fact(Presented::Nothing);
     case.credentials = Known::Fact(Vec::new());
     case.destination = Known::Fact(route.fact(&subject.terms, None, true));

@@ -60,7 +60,7 @@ pub(crate) fn astray(head: &Parts, places: &[Place]) -> Vec<String> {
     if keys::holds_virtual(&percent_decoded(head.uri.path())) {
         found.push("path".to_owned());
     }
-    for pair in head.uri.query().unwrap_or_default().split('&') {
+    for pair in head.uri.query().into_iter().flat_map(|query| query.split('&')) {
         let name = percent_decoded(pair.split('=').next().unwrap_or_default());
         let is_place =
             listed(&|kind| matches!(kind, Kind::Query(query) if query.eq_ignore_ascii_case(&name)));
@@ -78,7 +78,7 @@ fn values(head: &Parts, place: &Place) -> Vec<Found> {
             .headers
             .get_all(name)
             .iter()
-            .map(|value| found(&bare(&String::from_utf8_lossy(value.as_bytes()), place.form)))
+            .map(|value| found(bare(&String::from_utf8_lossy(value.as_bytes()), place.form)))
             .filter(|found| !found.value.as_str().is_empty())
             .collect(),
         Kind::Query(name) => query(head.uri.query().unwrap_or_default(), name)
@@ -89,14 +89,13 @@ fn values(head: &Parts, place: &Place) -> Vec<Found> {
 }
 
 /// The value without the scheme `Bearer`.
-fn bare(value: &str, form: Form) -> Zeroizing<String> {
+fn bare(value: &str, form: Form) -> &str {
     let value = value.trim();
     let scheme = value.get(..7).filter(|scheme| scheme.eq_ignore_ascii_case("bearer "));
-    let bare = match form {
+    match form {
         Form::Bearer | Form::Any if scheme.is_some() => value.get(7..).unwrap_or_default().trim(),
         Form::Bearer | Form::Any | Form::Raw => value,
-    };
-    Zeroizing::new(bare.to_owned())
+    }
 }
 
 fn query<'q>(query: &'q str, name: &str) -> impl Iterator<Item = &'q str> {

@@ -5,7 +5,11 @@
 
 mod operator;
 
+use std::borrow::Cow;
+
+use audit::Hash;
 use decide::case::{Case, Identified, MicroUsd};
+use decide::chain::Said;
 use decide::policy::Mode;
 use decide::{Decision, Refusal};
 use http::HeaderMap;
@@ -47,6 +51,85 @@ pub struct Decided<C = Case, D = Decision> {
     pub credential: Option<String>,
     /// What is changed in the bytes that leave.
     pub amended: Amended,
+}
+
+/// A decision as its entry holds it.
+///
+/// Most trails are equal: such a one is a fact of its own, once in each segment, and named here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Concluded<'a> {
+    /// The conclusion.
+    pub outcome: Cow<'a, decide::Outcome>,
+    /// What observe let pass.
+    pub observed: Cow<'a, Option<Refusal>>,
+    /// What every rule said.
+    pub trail: Trail<'a>,
+}
+
+/// What every rule said, as an entry holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Trail<'a> {
+    /// In the fact of this name, before it in the same segment.
+    Named(Hash),
+    /// Written out: it says something that other exchanges do not.
+    Whole(Cow<'a, [Said]>),
+}
+
+/// A trail as a fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrailFact<'a> {
+    /// What every rule said.
+    pub trail: Cow<'a, [Said]>,
+}
+
+impl<'a> Concluded<'a> {
+    /// `decision`, whose trail is `named` where that is a fact.
+    #[must_use]
+    pub const fn of(decision: &'a Decision, named: Option<Hash>) -> Self {
+        Self {
+            outcome: Cow::Borrowed(&decision.outcome),
+            observed: Cow::Borrowed(&decision.observed),
+            trail: match named {
+                Some(name) => Trail::Named(name),
+                None => Trail::Whole(Cow::Borrowed(decision.trail.as_slice())),
+            },
+        }
+    }
+
+    /// The decision, whose trail is looked up by its name; `None` where there is none of that name.
+    #[must_use]
+    pub fn resolve(self, named: impl FnOnce(&Hash) -> Option<Vec<Said>>) -> Option<Decision> {
+        let trail = match self.trail {
+            Trail::Named(name) => named(&name)?,
+            Trail::Whole(trail) => trail.into_owned(),
+        };
+        let (outcome, observed) = (self.outcome.into_owned(), self.observed.into_owned());
+        Some(Decision { outcome, observed, trail })
+    }
+}
+
+impl<C, D> Decided<C, D> {
+    /// The same with another form of its decision.
+    pub(crate) fn map<T>(self, form: impl FnOnce(D) -> Option<T>) -> Option<Decided<C, T>> {
+        let Self { booked, used, id, trace, run, agent, mode, case, decision, policy, .. } = self;
+        let (credential, amended) = (self.credential, self.amended);
+        let decision = form(decision)?;
+        Some(Decided {
+            booked,
+            used,
+            id,
+            trace,
+            run,
+            agent,
+            mode,
+            case,
+            decision,
+            policy,
+            credential,
+            amended,
+        })
+    }
 }
 
 /// What the gate changes in a request.

@@ -15,16 +15,18 @@ mod upgrade;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use audit::{Kind, Who};
 use decide::case::Timestamp;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::agents::{Agents, Common, Settings};
-use crate::attached::{Attachment, Attachments};
+use crate::attached::{Attachment, Attachments, Listed};
 use crate::config::{Config, ConfigErrors, MasterKeyFrom};
 use crate::folder::{FolderError, Make, StateFolder};
 use crate::gate::open::{self, StartError, system};
@@ -46,6 +48,9 @@ use listeners::Listening;
 pub use listeners::Role;
 use notify::Notify;
 use upgrade::TakenOver;
+
+/// How often the gate looks whether an attached unit was started anew.
+const FOLLOW: Duration = Duration::from_millis(250);
 
 /// What `tollgate serve` is asked.
 #[derive(Debug)]
@@ -199,11 +204,7 @@ impl Service {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let handle = Arc::new(Handle::new(
-            Arc::clone(&attachments),
-            Arc::clone(&folder),
-            listening.second_handles()?,
-        ));
+        let handle = Arc::new(Handle::new(Arc::clone(&attachments), listening.second_handles()?));
         drop(gate.service.set(Arc::clone(&handle)));
         look::at_gauges(&gate, &handle);
         let health = listening.health.try_clone("health")?;
@@ -259,9 +260,13 @@ impl Service {
         let folder = Arc::clone(&self.folder);
         let watching = folder.watch();
         let mut watching = std::pin::pin!(watching);
+        let attachments = Arc::clone(&self.attachments);
+        let following = follow(&attachments);
+        let mut following = std::pin::pin!(following);
         let leaving = loop {
             tokio::select! {
                 () = &mut watching => {}
+                () = &mut following => {}
                 _ = hangup.recv() => self.reload().await,
                 _ = terminate.recv() => break Leaving::Stopped,
                 _ = interrupt.recv() => break Leaving::Stopped,
@@ -350,6 +355,23 @@ async fn policies(config: &Config, gate: &Arc<Gate>) -> Result<PolicyFolder, Ser
         .map_err(|error| ServeError::Policy(error.to_string()))?;
     look::at_readings(gate, &folder);
     Ok(folder)
+}
+
+/// Attaches units anew as they are started anew: each has another control group then.
+async fn follow(attachments: &Arc<Attachments>) {
+    let mut ticks = tokio::time::interval(FOLLOW);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if attachments.list().is_empty() {
+            continue;
+        }
+        let attachments = Arc::clone(attachments);
+        let changed = tokio::task::spawn_blocking(move || attachments.refresh());
+        for Listed { attachment, standing } in changed.await.unwrap_or_default() {
+            tracing::info!(cgroup = attachment.cgroup, ?standing, "an attachment has changed");
+        }
+    }
 }
 
 /// Attaches again what was attached when the gate last ran.

@@ -1,5 +1,6 @@
 //! On whose behalf something is done: the agent's run, and the terms that hold for it now.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use audit::Source;
@@ -17,13 +18,15 @@ pub struct Subject {
     pub terms: Arc<Terms>,
     /// By what the gate knows it.
     pub by: Identified,
+    /// Where it called from, where nothing else says who it is.
+    pub from: Option<IpAddr>,
 }
 
 impl Subject {
     /// The one command of a `tollgate exec`.
     #[must_use]
     pub fn of_run(run: &Arc<Run>) -> Self {
-        Self { run: Arc::clone(run), terms: run.terms(), by: Identified::Run }
+        Self { run: Arc::clone(run), terms: run.terms(), by: Identified::Run, from: None }
     }
 
     /// The fact that the chain judges.
@@ -34,12 +37,17 @@ impl Subject {
             run: self.run.id.clone(),
             team: self.terms.policy.team.clone(),
             by: self.by,
+            proxied: None,
+            from: self.from.map(|from| from.to_string()),
         }
     }
 
     /// Who is counted when refusals come in a flood.
     #[must_use]
     pub fn source(&self) -> Source {
-        Source::Agent(self.run.agent.clone())
+        match self.from {
+            Some(from) => Source::Peer(from.to_string()),
+            None => Source::Agent(self.run.agent.clone()),
+        }
     }
 }

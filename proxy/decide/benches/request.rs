@@ -18,6 +18,8 @@ pub(crate) fn case() -> Case {
             run: "01JD".into(),
             team: None,
             by: Identified::Run,
+            proxied: None,
+            from: None,
         }),
         kills: Known::Fact([].into()),
         key: Known::Fact(Presented::Key(Key {

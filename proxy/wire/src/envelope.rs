@@ -1,5 +1,7 @@
 //! What is wrong with the head of a request: framing and routing that two parsers could read differently.
 
+use std::borrow::Cow;
+
 use decide::case::EnvelopeFault;
 use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName,
@@ -113,7 +115,10 @@ fn unambiguous(target: &str) -> bool {
 
 /// A segment is `.` or `..`, escaped or not.
 fn climbs(path: &str) -> bool {
-    let dots = path.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/");
+    let decoded = |path: &str| {
+        path.replace("%2e", ".").replace("%2E", ".").replace("%2f", "/").replace("%2F", "/")
+    };
+    let dots = if path.contains('%') { Cow::Owned(decoded(path)) } else { Cow::Borrowed(path) };
     dots.split('/').any(|segment| {
         // `..;` is a parent folder to servers that know path parameters.
         let name = segment.split(';').next().unwrap_or_default();

@@ -138,6 +138,9 @@ impl Tally {
 
     /// A text of the head, as it stands and with its percent escapes read.
     fn outside(&mut self, text: &str) {
+        if !text.contains(['%', '+']) {
+            return self.text(text);
+        }
         let decoded = percent_decoded(text);
         let (raw, meant) = (find(text), find(&decoded));
         let all = if meant.len() >= raw.len() { meant } else { raw };
@@ -183,14 +186,14 @@ fn nested(
 /// once in a few hundred times, and what is cut out of it is broken.
 pub(crate) fn is_media(text: &str) -> bool {
     const LONG: usize = 4096;
+    if text.len() <= LONG {
+        return false;
+    }
     let run = match text.split_once(";base64,") {
         Some((prefix, run)) if prefix.starts_with("data:") && prefix.len() < 128 => run,
         Some(_) | None => text,
     };
-    text.len() > LONG
-        && run
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
+    run.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'='))
 }
 
 /// In order and without overlap: what two levels of escapes both show is one finding.

@@ -76,12 +76,15 @@ impl Framer {
 
     /// The end of the event that begins at `from`, if it is there.
     fn next_end(&mut self, from: usize) -> Option<usize> {
-        while let Some(byte) = self.pending.get(self.seen).copied() {
+        loop {
+            let unseen = self.pending.get(self.seen..).unwrap_or_default();
+            let Some(run) = unseen.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+                self.seen = self.pending.len();
+                return None;
+            };
+            self.seen += run;
             let at = self.seen;
-            if byte != b'\r' && byte != b'\n' {
-                self.seen += 1;
-                continue;
-            }
+            let byte = unseen.get(run).copied().unwrap_or_default();
             let blank = self.blank(from, at);
             let next = self.pending.get(at + 1).copied();
             // A lone CR ends a blank line at once, but only where no LF is due.
@@ -98,7 +101,6 @@ impl Framer {
             }
             (self.crlf, self.begun) = (pair, true);
         }
-        None
     }
 
     /// The line that ends at `at` has no bytes; a byte order mark that opens the stream is none.

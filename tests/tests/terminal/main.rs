@@ -2,6 +2,7 @@
 
 mod inside;
 mod jobs;
+mod keys;
 mod pipes;
 mod policy;
 mod runs;

@@ -1,5 +1,6 @@
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use super::harness::*;
 use crate::*;
@@ -104,4 +105,45 @@ fn an_acknowledgement_that_panics_stops_the_ledger_and_not_the_process() {
     assert!(matches!(ledger.append_wait(draft(Kind::Decision, "")), Err(LedgerError::Poisoned(_))));
     ledger.close();
     assert_eq!(bench.poisoned.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_fact_stands_once_in_each_segment_that_names_it_and_before_what_names_it() {
+    let bench = Bench::new();
+    let fact = Arc::new(Fact::of(Body::of(&["pass", "pass"]).unwrap()));
+    let mut ledger = bench.ready();
+    for number in 0..120 {
+        let naming = draft(Kind::Decision, &format!("{number} {}", fact.digest()));
+        let (done, wait) = mpsc::channel();
+        ledger.append_naming(naming, Arc::clone(&fact), Urgency::Commit, move |result| {
+            done.send(result).unwrap();
+        });
+        wait.recv().unwrap().unwrap();
+        if number == 60 {
+            ledger.close();
+            ledger = bench.ready();
+        }
+    }
+    ledger.close();
+    bench.valid();
+    let begins = |path: PathBuf| path.file_stem().unwrap().to_str().unwrap().parse::<u64>();
+    let firsts: Vec<u64> = bench.segments().into_iter().map(|path| begins(path).unwrap()).collect();
+    assert!(firsts.len() > 1);
+    let entries = bench.entries();
+    let name = fact.digest().to_string();
+    let mut facts = 0;
+    for entry in &entries {
+        if entry.kind == Kind::Fact {
+            assert_eq!(Fact::digest_of(&entry.body), fact.digest());
+            facts += 1;
+        }
+        if entry.body.as_str().contains(&name) {
+            let segment = firsts.iter().rev().find(|first| **first <= entry.seq).unwrap();
+            let before = entries.iter().filter(|other| (*segment..entry.seq).contains(&other.seq));
+            assert!(before.into_iter().any(|other| other.kind == Kind::Fact), "{}", entry.seq);
+        }
+    }
+    // Once more where the ledger was opened again in the middle of a segment.
+    assert!((1..=firsts.len() + 1).contains(&facts), "{facts} in {firsts:?}");
+    assert_eq!(entries.iter().filter(|entry| entry.kind == Kind::Decision).count(), 120);
 }

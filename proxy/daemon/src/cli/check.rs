@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::common::Common;
+use super::common::{CONFIG, Common};
 use super::failure::{Ended, Exit};
 use super::out::{Line, Out, Paint};
 
@@ -19,10 +19,6 @@ use super::out::{Line, Out, Paint};
     before_help = "Example:\n  tollgate check\n  tollgate check --config /etc/tollgate/tollgate.yaml --json"
 )]
 pub(crate) struct CheckArgs {
-    /// The configuration of `tollgate serve`; /etc/tollgate/tollgate.yaml where it is there
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
     #[command(flatten)]
     common: Common,
 }
@@ -85,16 +81,15 @@ struct Document<'a> {
     items: &'a [Item],
 }
 
-/// Where the configuration lies unless something else is said.
-const CONFIG: &str = "/etc/tollgate/tollgate.yaml";
-
 /// Looks at the machine, and at the configuration of its gate if there is one.
 pub(crate) fn run(args: &CheckArgs, out: &mut Out) -> Ended {
     let there = || Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG));
-    let config = args.config.clone().or_else(there);
+    let config = args.common.config.clone().or_else(there);
     let (config, state) = config.map(|file| config::items(&file)).unwrap_or_default();
     let mut common = args.common.clone();
     common.state = common.state.or(state);
+    // What is wrong with it has been said; the rest of the machine is looked at all the same.
+    common.config = None;
     let mut items = vec![
         kernel::version(),
         kernel::privileges(),

@@ -1,12 +1,16 @@
 //! What most commands take, and what they do with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::failure::Failure;
-use crate::folder::{FolderError, Make, StateFolder};
+use crate::folder::{Make, StateFolder};
 use crate::ledger_view::{LedgerView, ViewError};
+use crate::service;
+
+/// Where the configuration lies unless something else is said.
+pub(crate) const CONFIG: &str = "/etc/tollgate/tollgate.yaml";
 
 /// Flags that most commands have.
 #[derive(Debug, Clone, Args)]
@@ -15,6 +19,11 @@ pub(crate) struct Common {
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
 
+    /// The configuration of a `tollgate serve`, which says where its state and its key lie;
+    /// /etc/tollgate/tollgate.yaml where that is there and names this state folder
+    #[arg(long, value_name = "FILE", env = "TOLLGATE_CONFIG", conflicts_with = "state")]
+    pub(crate) config: Option<PathBuf>,
+
     /// Print JSON: one document, or one line an item
     #[arg(long)]
     pub(crate) json: bool,
@@ -22,18 +31,37 @@ pub(crate) struct Common {
 
 impl Common {
     /// Where the state folder lies.
-    pub(crate) fn path(&self) -> Result<PathBuf, FolderError> {
-        self.state.clone().map_or_else(StateFolder::default_path, Ok)
+    pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
+        match &self.config {
+            Some(file) => Ok(service::configuration(file).map_err(Failure::no)?.state),
+            None => Ok(self.state.clone().map_or_else(StateFolder::default_path, Ok)?),
+        }
     }
 
     /// The state folder, which must be there.
     pub(crate) fn folder(&self) -> Result<StateFolder, Failure> {
-        Ok(StateFolder::open(&self.path()?, Make::Never, None)?)
+        self.open(Make::Never)
     }
 
     /// The state folder, made if it is not there.
     pub(crate) fn folder_or_new(&self) -> Result<StateFolder, Failure> {
-        Ok(StateFolder::open(&self.path()?, Make::IfAbsent, None)?)
+        self.open(Make::IfAbsent)
+    }
+
+    fn open(&self, make: Make) -> Result<StateFolder, Failure> {
+        if let Some(file) = &self.config {
+            let config = service::configuration(file).map_err(Failure::no)?;
+            return service::state_folder(&config, make).map_err(Failure::could_not);
+        }
+        let path = self.path()?;
+        let usual = Path::new(CONFIG).exists().then(|| service::configuration(Path::new(CONFIG)));
+        match usual {
+            Some(Ok(config)) if config.state == path => {
+                service::state_folder(&config, make).map_err(Failure::could_not)
+            }
+            // A faulty configuration must not keep anybody from setting a kill switch.
+            Some(Ok(_) | Err(_)) | None => Ok(StateFolder::open(&path, make, None)?),
+        }
     }
 
     /// The ledger, from its first entry.

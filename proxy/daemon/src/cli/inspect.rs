@@ -13,7 +13,7 @@ use super::out::{Line, Out, Paint, counted, grouped};
 use super::tail::{Item, asked};
 use super::when;
 use crate::exchange::settle::hint_in;
-use crate::ledger_view::{LedgerView, Said, time};
+use crate::ledger_view::{LedgerView, Said, Trails, time};
 use crate::record::{Decided, Outcome};
 
 /// How many of several are listed.
@@ -107,7 +107,8 @@ pub(crate) fn run(args: &InspectArgs, out: &mut Out) -> Ended {
     let mut ledger = args.common.ledger()?;
     let mut finds = Finds::search(&mut ledger, |entry, said| means(&id, entry, said))?;
     // An outcome leads to its decision, which stands before it.
-    if let Some(Said::Outcome(outcome)) = finds.other.as_ref().map(Said::by) {
+    let said = finds.other.as_ref().map(|entry| Said::by(entry, &Trails::default()));
+    if let Some(Said::Outcome(outcome)) = said {
         ledger = args.common.ledger()?;
         finds = Finds::search(
             &mut ledger,

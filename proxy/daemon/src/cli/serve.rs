@@ -12,7 +12,7 @@ use crate::service_log;
 /// Flags of `tollgate serve`.
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Example:\n  tollgate init && tollgate serve --config /etc/tollgate/tollgate.yaml",
+    before_help = "Example:\n  tollgate serve --config /etc/tollgate/tollgate.yaml",
     after_help = "SIGHUP reads contracts and certificates again, SIGTERM ends in order: not ready, no new requests, \
                   streams to their end or a typed one, the ledger last."
 )]

@@ -199,7 +199,7 @@ pub(crate) const KEYS: &[Key] = &[
     .or("false"),
     key("listen.routed", Like::Addresses, "Packets routed through this machine (TPROXY)")
         .or("null"),
-    key("listen.dns", Like::Addresses, "The DNS responder, UDP and TCP").or("127.0.0.1:16853"),
+    key("listen.dns", Like::Addresses, "The DNS responder, UDP and TCP").or("[\"127.0.0.1:16853\", \"[::1]:16853\"]"),
     key("listen.health", Like::Addresses, "`/healthz`, `/readyz` and `/metrics`")
         .or("127.0.0.1:16815"),
     key("listen.tls.cert", Like::File, "Certificate chain of `listen.proxy`, PEM").needed(),

@@ -98,7 +98,8 @@ fn an_empty_file_is_the_defaults_of_the_list() {
         assert_eq!(shown, ["127.0.0.1:16801", "[::1]:16801"]);
         let one = |addresses: &[std::net::SocketAddr]| addresses[0].to_string();
         assert_eq!(one(&config.listen.proxy), "127.0.0.1:16802");
-        assert_eq!(one(&config.listen.dns), "127.0.0.1:16853");
+        let dns: Vec<String> = config.listen.dns.iter().map(ToString::to_string).collect();
+        assert_eq!(dns, ["127.0.0.1:16853", "[::1]:16853"]);
         assert_eq!(one(&config.listen.health), "127.0.0.1:16815");
         assert!(config.listen.routed.is_empty() && config.listen.tls.is_none());
         assert_eq!(config.drain.streams, Duration::from_mins(1));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use decide::case::{
-    Address, Ask, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings, Framing,
-    Presented, Reservation, Standing,
+    Address, Ask, Bound, CredentialStanding, EndpointClass, Envelope, EnvelopeFault, Findings,
+    Framing, Presented, Reservation, Standing,
 };
 use decide::policy::Mode;
 use decide::{Known, Missing};
@@ -40,7 +40,8 @@ pub(crate) struct Body {
 impl Exchange {
     /// Who is calling, with which credentials, whereto: from the connection and the head alone.
     pub(crate) fn gather_ingress(&mut self, head: &Parts) {
-        let caller = self.subject.caller();
+        let mut caller = self.subject.caller();
+        caller.proxied = self.connection.proxied(&self.subject);
         let found = places::standing(head, self.dialect.places());
         let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
         let presented = self.gate.keys.present(&values, &caller, self.case.received);
@@ -54,7 +55,10 @@ impl Exchange {
         self.case.credentials = Known::Fact(placed.chain(astray).collect());
         self.used = presented.used;
         let mut presented = presented.presented;
-        if let Presented::Key(key) = &mut presented {
+        // A key of a run is bound to it; what binds a standing one is where its user is.
+        if let Presented::Key(key) = &mut presented
+            && key.bound == Bound::Bearer
+        {
             key.bound = self.connection.bound(&self.subject, &values);
         }
         self.case.key = Known::Fact(presented);
@@ -63,6 +67,7 @@ impl Exchange {
         let meant = self.route.is_meant_by(head);
         let destination = self.route.fact(&self.subject.terms, stands_for.as_deref(), meant);
         self.case.destination = Known::Fact(destination);
+        let key = key.or_else(|| caller.proxied.as_ref().map(|key| key.id.clone()));
         if let Some(key) = &key {
             self.live.uses_key(key);
         }

@@ -1,6 +1,6 @@
 //! What is written down and paid at the end of an exchange, and what its caller is told.
 
-use audit::Kind;
+use audit::{Fact, Kind};
 use decide::case::{Address, BudgetScope, Case, MicroUsd, Presented, Timestamp};
 use decide::{Decision, Known, Missing, Reason, Refusal, RuleId, Setting};
 use http::Response;
@@ -19,7 +19,7 @@ use crate::keys::KeyUsed;
 use crate::metrics::{Intake, Step};
 use crate::money::books::Booked;
 use crate::money::{self, Settlement};
-use crate::record::{Amended, Decided, Outcome, Usage};
+use crate::record::{Amended, Concluded, Decided, Outcome, Usage};
 use crate::route::Route;
 use crate::subject::Subject;
 use crate::telemetry::ExchangeSpan;
@@ -99,7 +99,7 @@ impl Exchange {
     }
 
     /// Carried out, and nothing came back.
-    pub(super) fn answer_failure(self, failure: &Failure, reply: Reply) {
+    pub(super) fn answer_failure(self: Box<Self>, failure: &Failure, reply: Reply) {
         let (refusal, sent) = match failure {
             Failure::NotSent(refusal) => (Some(refusal), false),
             Failure::Sent(refusal) => (Some(refusal), true),
@@ -146,7 +146,7 @@ impl Exchange {
     }
 
     /// Settles and writes down how it ended.
-    pub(crate) fn close(mut self, ended: Ended) {
+    pub(crate) fn close(mut self: Box<Self>, ended: Ended) {
         self.open = false;
         let now = self.gate.clock.now();
         let how = self.settlement(&ended);
@@ -354,7 +354,8 @@ impl<'a> Written<'a> {
                 gate.metrics.decisions.with_label_values(&["forward", ""]).inc();
             }
         }
-        let body = Decided::<&Case, &Decision> {
+        let trail = gate.journal.trail(&self.decision.trail)?;
+        let body = Decided::<&Case, Concluded<'_>> {
             booked: self.booked,
             used: self.used,
             id: self.case.id.clone(),
@@ -363,13 +364,13 @@ impl<'a> Written<'a> {
             agent: run.agent.clone(),
             mode: terms.mode,
             case: self.case,
-            decision: self.decision,
+            decision: Concluded::of(self.decision, trail.as_deref().map(Fact::digest)),
             policy: terms.policy_digest.clone(),
             credential: self.credential,
             amended: self.amended,
         };
         let timer = gate.metrics.commit.start_timer();
-        gate.journal.commit(Kind::Decision, run.who(self.key), &body).await?;
+        gate.journal.commit_naming(Kind::Decision, run.who(self.key), &body, trail).await?;
         timer.observe_duration();
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What operators do to a gate: each act is in the ledger before it is acknowledged, whoever carries it here.
 
 mod agents;
+mod attachments;
 mod budgets;
 mod credentials;
 mod keys;
@@ -10,6 +11,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Gate;
 use super::protocol::{Act, Answer};
+use crate::attached::AttachError;
 use crate::journal::Unrecorded;
 use crate::keys::CreateError;
 use crate::money::books::AccountId;
@@ -88,6 +90,12 @@ pub(crate) enum ActError {
     /// The vault cannot do it.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The control group cannot be attached or let go.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// Nothing is attached to a gate of `exec`.
+    #[error("this gate is not a service: tollgate serve --config FILE")]
+    NoService,
     /// The system has no random numbers.
     #[error("no random numbers from the system: {0}")]
     Random(#[source] std::io::Error),
@@ -105,6 +113,9 @@ pub async fn act(gate: &Arc<Gate>, act: Act) -> Answer {
         Act::Kill(switch) => Ok(switches::kill(gate, switch).await),
         Act::Unkill(switch) => switches::unkill(gate, switch).await,
         Act::RaiseBudget(raise) => budgets::raise(gate, raise).await,
+        Act::Attach { target, by } => attachments::attach(gate, target, by).await,
+        Act::Detach { target, by } => attachments::detach(gate, target, by).await,
+        Act::Attachments => attachments::list(gate),
         Act::Budgets => Ok(budgets::list(gate)),
         Act::CreateKey(asked) => keys::create(gate, asked).await,
         Act::ListKeys => Ok(Answer::Keys { keys: gate.keys.list(gate.clock.now()) }),

@@ -15,6 +15,7 @@ use decide::case::MicroUsd;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
+use crate::attached;
 use crate::keys::KeyRow;
 use crate::kills;
 use crate::record::Widened;
@@ -249,6 +250,25 @@ pub enum Answer {
     Metrics {
         /// The text.
         text: String,
+    },
+    /// It is attached.
+    Attached {
+        /// What.
+        attachment: attached::Attachment,
+        /// The ledger's entry.
+        entry: u64,
+    },
+    /// It is no longer attached.
+    Detached {
+        /// What.
+        attachment: attached::Attachment,
+        /// The ledger's entry.
+        entry: u64,
+    },
+    /// What is attached.
+    Attachments {
+        /// Each, and how it stands.
+        attachments: Vec<attached::Listed>,
     },
     /// The listeners follow as descriptors, in this order, in one message of one byte.
     HandedOver {

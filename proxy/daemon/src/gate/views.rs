@@ -1,6 +1,5 @@
 //! What follows from the ledger: money, keys and kill switches. It can be thrown away and rebuilt.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,44 +33,61 @@ pub struct Views {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Views>>);
 
-/// What of a decision the views follow: its first two members.
+/// What of a decision or an outcome the views follow: its first members.
 #[derive(Default)]
 struct Beginning {
     booked: Option<Booked>,
     used: Option<KeyUsed>,
+    /// The inner one is the member's own.
+    settled: Option<Option<Settled>>,
 }
 
-/// Ends the reading of a decision once all that is wanted was read.
+/// Why the reading of a body ended before its end.
 const ENOUGH: &str = "enough was read";
 
+/// The name of a member.
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Member {
+    Booked,
+    Used,
+    Settled,
+    #[serde(other)]
+    Other,
+}
+
 impl Beginning {
-    /// Reads `body` up to the end of its second member. All of it is some thousand bytes, for every
-    /// request, and the writer's thread waits for nobody.
+    /// Reads `body` up to the first member that no view follows. All of it is some thousand bytes, for
+    /// every request, and the writer's thread waits for nobody.
     fn read(body: &str) -> Result<Self, serde_json::Error> {
-        let mut beginning = Self::default();
+        let (mut beginning, mut enough) = (Self::default(), false);
         let mut reader = serde_json::Deserializer::from_str(body);
-        match reader.deserialize_map(Members(&mut beginning)) {
-            Err(error) if !error.to_string().starts_with(ENOUGH) => Err(error),
+        match reader.deserialize_map(Members(&mut beginning, &mut enough)) {
+            Err(error) if !enough => Err(error),
             Ok(()) | Err(_) => Ok(beginning),
         }
     }
 }
 
-struct Members<'a>(&'a mut Beginning);
+struct Members<'a>(&'a mut Beginning, &'a mut bool);
 
 impl<'de> Visitor<'de> for Members<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a decision")
+        f.write_str("a decision or an outcome")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        while let Some(name) = members.next_key::<Cow<'de, str>>()? {
-            match name.as_ref() {
-                "booked" => self.0.booked = members.next_value()?,
-                "used" => self.0.used = members.next_value()?,
-                _ => return Err(serde::de::Error::custom(ENOUGH)),
+        while let Some(name) = members.next_key()? {
+            match name {
+                Member::Booked => self.0.booked = members.next_value()?,
+                Member::Used => self.0.used = members.next_value()?,
+                Member::Settled => self.0.settled = Some(members.next_value()?),
+                Member::Other => {
+                    *self.1 = true;
+                    return Err(serde::de::Error::custom(ENOUGH));
+                }
             }
         }
         Ok(())
@@ -136,17 +152,21 @@ impl Views {
         let body = &entry.body;
         match entry.kind {
             Kind::Decision => {
-                let Beginning { booked, used } = Beginning::read(body.as_str())?;
+                let Beginning { booked, used, .. } = Beginning::read(body.as_str())?;
                 if let Some(booked) = booked {
-                    self.books.apply(&MoneyEvent::Booked(booked));
+                    self.books.take_in(MoneyEvent::Booked(booked));
                 }
                 if let Some(used) = used {
                     self.keys.apply(&KeyEvent::Used(used));
                 }
             }
             Kind::Outcome => {
-                if let Some(settled) = body.read::<OutcomePart>()?.settled {
-                    self.books.apply(&MoneyEvent::Settled(settled));
+                let settled = match Beginning::read(body.as_str())?.settled {
+                    Some(settled) => settled,
+                    None => body.read::<OutcomePart>()?.settled,
+                };
+                if let Some(settled) = settled {
+                    self.books.take_in(MoneyEvent::Settled(settled));
                 }
             }
             Kind::Key => self.keys.apply(&body.read()?),

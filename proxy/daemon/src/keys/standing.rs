@@ -231,6 +231,13 @@ impl Keys {
         by_id.or_else(|| state.by_name(which)).map(|key| KeyRow::of(key, now))
     }
 
+    /// The key of this id as a fact, as it stands; `None` where there is no standing key of it.
+    #[must_use]
+    pub fn fact(&self, id: &str) -> Option<Key> {
+        let state = self.lock();
+        state.by_id(id).and_then(|hash| state.standing.get(&hash)).map(fact)
+    }
+
     /// The ids of the live standing keys of a credential.
     #[must_use]
     pub fn standing_for(&self, credential: &str, now: Timestamp) -> Vec<String> {
@@ -264,16 +271,20 @@ pub(super) fn presentation(key: &Standing, caller: &Caller, now: Timestamp) -> P
     let opens = key.is_live(now.0) && left.is_none_or(|left| left > 0);
     let used = (opens && key.agent == caller.agent)
         .then(|| KeyUsed { id: key.id.clone(), run: caller.run.clone() });
-    let presented = Presented::Key(Key {
+    Presentation { presented: Presented::Key(fact(key)), used }
+}
+
+/// A standing key as a fact. What binds its use is for whoever knows the caller to say.
+fn fact(key: &Standing) -> Key {
+    Key {
         id: key.id.clone(),
         credential: key.credential.clone(),
         agent: key.agent.clone(),
         expires: key.expires.map(Timestamp),
-        uses_left: left,
+        uses_left: key.uses.map(|uses| uses.saturating_sub(key.used)),
         revoked: key.revoked,
         bound: Bound::Bearer,
-    });
-    Presentation { presented, used }
+    }
 }
 
 /// Whether `text` can be typed, told from an id, and shown as it is.

@@ -21,7 +21,14 @@ fn wanted<'a>(run: &'a str, agent: &'a str) -> Wanted<'a> {
 }
 
 pub(super) fn caller(run: &str, agent: &str) -> Caller {
-    Caller { agent: agent.to_owned(), run: run.to_owned(), team: None, by: Identified::Run }
+    Caller {
+        agent: agent.to_owned(),
+        run: run.to_owned(),
+        team: None,
+        by: Identified::Run,
+        proxied: None,
+        from: None,
+    }
 }
 
 fn text(issued: &Issued) -> String {

@@ -51,9 +51,11 @@ impl Accepting {
         });
         for listener in listening.proxy.into_async("listen.proxy")? {
             let (front, tls) = (Arc::clone(&front), Arc::clone(&self.tls));
+            let attachments = Arc::clone(&self.attachments);
             self.take(listener, &room, Listener::Proxy, move |stream, peer| {
                 let (front, tls) = (Arc::clone(&front), Arc::clone(&tls));
-                async move { tls.one(front, stream, peer).await }
+                let attachments = Arc::clone(&attachments);
+                async move { tls.one(front, &attachments, stream, peer).await }
             });
         }
         let names = Addresses::default();

@@ -35,10 +35,12 @@ impl Service {
         if closed.await.is_err() {
             tracing::info!(open = self.accepting.tasks.len(), "connections are closed by the end");
         }
-        for run in self.agents.runs() {
+        let runs = self.agents.runs();
+        for run in &runs {
             run.over.cancel();
-            run.tasks.close();
-            let _elapsed = tokio::time::timeout(SETTLED_WITHIN, run.tasks.wait()).await;
+        }
+        let _elapsed = tokio::time::timeout(SETTLED_WITHIN, self.quiet()).await;
+        for run in &runs {
             self.gate.books.close(&run.id, self.gate.clock.now());
         }
         drop(self.attachments);

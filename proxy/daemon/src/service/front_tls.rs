@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 use x509_parser::extensions::GeneralName;
 
 use super::ServeError;
+use crate::attached::{Attachments, Transport};
 use crate::config::{Listen, Tls};
 use crate::intake::front::{self, Front};
 use crate::intake::peer::Peer;
@@ -49,8 +50,18 @@ impl FrontTls {
     }
 
     /// Serves one connection to the port.
-    pub(super) async fn one(&self, front: Arc<Front>, stream: TcpStream, peer: SocketAddr) {
-        let peer = Peer::at(peer.ip());
+    pub(super) async fn one(
+        &self,
+        front: Arc<Front>,
+        attachments: &Attachments,
+        stream: TcpStream,
+        peer: SocketAddr,
+    ) {
+        // A program in an attached control group may ask the proxy itself; it is the same agent.
+        let near = stream.local_addr().ok();
+        let member = near.and_then(|at| attachments.asker(Transport::Tcp, peer, at));
+        let cgroup = member.map(|member| member.cgroup.to_string());
+        let peer = Peer { cgroup, ..Peer::at(peer.ip()) };
         match hello::open(stream, Limits::default()).await {
             Ok(Opening::Tls(hello)) => {
                 let Some(config) = self.config.load_full() else {

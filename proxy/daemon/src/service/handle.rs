@@ -8,7 +8,6 @@ use tokio::sync::watch;
 
 use super::listeners::Role;
 use crate::attached::Attachments;
-use crate::policies::watch::PolicyFolder;
 
 /// Why a service ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,8 +22,6 @@ pub(crate) enum Leaving {
 pub(crate) struct Handle {
     /// What is attached.
     pub(crate) attachments: Arc<Attachments>,
-    /// The contracts.
-    pub(crate) folder: Arc<PolicyFolder>,
     sockets: Mutex<Option<Vec<(Role, SocketAddr, OwnedFd)>>>,
     leaving: watch::Sender<Option<Leaving>>,
 }
@@ -38,11 +35,10 @@ impl std::fmt::Debug for Handle {
 impl Handle {
     pub(super) fn new(
         attachments: Arc<Attachments>,
-        folder: Arc<PolicyFolder>,
         sockets: Vec<(Role, SocketAddr, OwnedFd)>,
     ) -> Self {
         let (leaving, _) = watch::channel(None);
-        Self { attachments, folder, sockets: Mutex::new(Some(sockets)), leaving }
+        Self { attachments, sockets: Mutex::new(Some(sockets)), leaving }
     }
 
     /// The listeners, for the process that takes over; once. From then on the service is ending.

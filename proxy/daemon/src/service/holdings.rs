@@ -36,8 +36,21 @@ pub(super) fn of(config: &Config, gate: &Gate) -> Result<Holdings, ServeError> {
         if gate.vault.provider(name).is_none() && !gate.vault.names().contains(name) {
             tracing::warn!(name, "the vault holds no such credential yet: tollgate credential add");
         }
-        if let ProviderName::Public(provider) = &credential.provider {
-            let Some(kind) = kind_of(Some(*provider)) else { continue };
+        let dialect = match &credential.provider {
+            ProviderName::Public(provider) => Some(*provider),
+            ProviderName::Named(named) => {
+                config.providers.get(named).and_then(|provider| provider.dialect)
+            }
+        };
+        let Some(kind) = kind_of(dialect) else { continue };
+        // Whose key it is was sealed with it: a file that says otherwise would send it to somebody else.
+        if let Some(sealed) = gate.vault.provider(name)
+            && sealed != kind
+        {
+            let why = format!("the vault holds a key of {} under this name", sealed.name);
+            return Err(named(&format!("credentials.{name}.provider"), &why));
+        }
+        if let ProviderName::Public(_) = &credential.provider {
             for host in kind.hosts {
                 hold(&mut holdings, host, name, kind);
             }

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
 
 use super::connect::{ConnectError, Connector};
 use super::resolve::Resolved;
@@ -19,9 +18,11 @@ use super::resolve::Resolved;
 mod body;
 mod lane;
 mod link;
+mod wire;
 pub use body::RequestBody;
 use lane::Lane;
 use link::{Failed, Link};
+pub use wire::AnswerStream;
 
 /// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(15);
@@ -104,7 +105,7 @@ fn said(error: &hyper::Error) -> String {
 /// An answer and the connection it comes over.
 pub struct Sent<B: RequestBody> {
     /// The answer. Its headers are as they came; see [`super::headers::inbound`].
-    pub response: Response<Incoming>,
+    pub response: Response<AnswerStream>,
     /// The connection, to be kept as long as the answer is read.
     pub connection: ConnHandle<B>,
 }
@@ -243,7 +244,7 @@ impl<B: RequestBody> Pool<B> {
 /// Hands the answer on, unless the upstream switched to a protocol nobody asked for.
 fn answered<B: RequestBody>(
     lane: Arc<Lane<B>>,
-    response: Response<Incoming>,
+    response: Response<AnswerStream>,
     link: Link<B>,
     reused: bool,
 ) -> Result<Sent<B>, UpstreamError> {

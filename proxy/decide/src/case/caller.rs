@@ -20,6 +20,12 @@ pub struct Caller {
     /// By what the gate knows it.
     #[serde(default)]
     pub by: Identified,
+    /// The virtual key that it showed the proxy, which says who it is wherever its requests go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxied: Option<Key>,
+    /// The address that it called from, where nothing else says who it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 /// By what the gate established who is calling.

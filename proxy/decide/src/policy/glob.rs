@@ -26,6 +26,9 @@ impl Glob {
     /// Whether `name` is one of the names.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
+        if !self.0.contains('&') {
+            return matches(self.0.as_bytes(), name.as_bytes());
+        }
         self.0.split(BOTH).all(|one| matches(one.as_bytes(), name.as_bytes()))
     }
 

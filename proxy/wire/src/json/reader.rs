@@ -13,7 +13,12 @@ struct Reader<'b> {
     text: &'b str,
     at: usize,
     nodes: Vec<Node>,
+    /// The keys of the objects that are open, the innermost object's last.
+    keys: Vec<Cow<'b, str>>,
 }
+
+/// Room for nodes that is made at once: a value of a request or an event takes some dozen bytes.
+const ROOM: usize = 1024;
 
 type Read<T> = Result<T, EnvelopeFault>;
 
@@ -23,7 +28,8 @@ pub(super) fn read(body: &[u8]) -> Read<Document<'_>> {
     if u32::try_from(text.len()).is_err() {
         return Err(EnvelopeFault::Oversize(u64::from(u32::MAX)));
     }
-    let mut reader = Reader { text, at: 0, nodes: Vec::new() };
+    let nodes = Vec::with_capacity((text.len() / 8 + 4).min(ROOM));
+    let mut reader = Reader { text, at: 0, nodes, keys: Vec::with_capacity(16) };
     reader.space();
     reader.value(1)?;
     reader.space();
@@ -110,12 +116,13 @@ impl<'b> Reader<'b> {
             return Err(EnvelopeFault::TooDeep(MAX_DEPTH));
         }
         let node = self.open(Kind::Object)?;
-        let mut keys: Vec<Cow<'b, str>> = Vec::new();
+        let first = self.keys.len();
         self.at += 1;
         self.space();
         if self.peek() != Some(b'}') {
             loop {
-                keys.push(self.key()?);
+                let key = self.key()?;
+                self.keys.push(key);
                 self.space();
                 self.expect(b':')?;
                 self.space();
@@ -130,7 +137,9 @@ impl<'b> Reader<'b> {
         }
         self.expect(b'}')?;
         self.close(node);
-        distinct(keys)
+        distinct(self.keys.get_mut(first..).unwrap_or_default())?;
+        self.keys.truncate(first);
+        Ok(())
     }
 
     fn key(&mut self) -> Read<Cow<'b, str>> {
@@ -190,6 +199,7 @@ impl<'b> Reader<'b> {
         let index = self.open(kind)?;
         let mut escaped = false;
         loop {
+            self.at += plain(self.text.as_bytes().get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -258,8 +268,25 @@ impl<'b> Reader<'b> {
     }
 }
 
+/// How many bytes at the beginning of `bytes` stand for themselves in a string, but for the last few: as many words of
+/// eight as hold no quote, no backslash and no control character.
+fn plain(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    // Sets the high bit of some byte where a byte of `word` is less than `limit`, which is at most 128.
+    let less = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word & HIGH;
+    let (words, _) = bytes.as_chunks::<8>();
+    let special = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let (quote, backslash) =
+            (word ^ (ONES * u64::from(b'"')), word ^ (ONES * u64::from(b'\\')));
+        less(word, 0x20) | less(quote, 1) | less(backslash, 1) != 0
+    };
+    words.iter().position(special).unwrap_or(words.len()) * 8
+}
+
 /// No key stands twice. Keys compare as what they mean, not as they are written.
-fn distinct(mut keys: Vec<Cow<'_, str>>) -> Read<()> {
+fn distinct(keys: &mut [Cow<'_, str>]) -> Read<()> {
     keys.sort_unstable();
     match keys.iter().zip(keys.iter().skip(1)).find(|(one, other)| one == other) {
         Some((key, _)) => Err(EnvelopeFault::DuplicateKey(shown(key, KEY_SHOWN))),

@@ -5,6 +5,7 @@ use decide::policy::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{Sealing, Switch};
+use crate::attached;
 use crate::keys::NewKey;
 use crate::money::books::{AccountId, Purse};
 
@@ -12,6 +13,22 @@ use crate::money::books::{AccountId, Purse};
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum Act {
+    /// Let a control group's connections come to this gate.
+    Attach {
+        /// Which.
+        target: attached::Target,
+        /// Who asks.
+        by: String,
+    },
+    /// Let them go where they want to.
+    Detach {
+        /// Which.
+        target: attached::Target,
+        /// Who asks.
+        by: String,
+    },
+    /// What is attached.
+    Attachments,
     /// Set a kill switch.
     Kill(Switch),
     /// Lift a kill switch.

@@ -30,13 +30,30 @@ impl Day {
     }
 
     /// The calendar month, counted from January of the year 0. Beyond the calendar, one endless month.
+    ///
+    /// Reckoned in whole numbers, since every booking asks for it several times: years are taken to
+    /// begin in March, so that the leap day is a year's last, and months have 153 days in five.
     #[must_use]
-    pub fn month(self) -> u32 {
-        self.date().map_or(u32::MAX, |date| {
-            u32::from(date.year().unsigned_abs()) * 12 + u32::from(date.month().unsigned_abs()) - 1
-        })
+    pub const fn month(self) -> u32 {
+        if self.0 > LAST_DAY {
+            return u32::MAX;
+        }
+        let since = self.0 + MARCH_OF_0;
+        let (era, day) = (since / ERA, since % ERA);
+        let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        // March is 0.
+        let month = (5 * day + 2) / 153;
+        (era * 400 + year) * 12 + month + 2
     }
 }
+
+/// The last day of the year 9999.
+const LAST_DAY: u32 = 2_932_896;
+/// Days from the first of March of the year 0 to 1970-01-01.
+const MARCH_OF_0: u32 = 719_468;
+/// Days of 400 years.
+const ERA: u32 = 146_097;
 
 /// What a limit is held against: one of the payer's scopes in one window.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -201,6 +218,19 @@ mod tests {
         assert_eq!(last.0 + 1, first.0);
         assert_eq!(last.month() + 1, first.month());
         assert_eq!(first.date().unwrap().to_string(), "2028-03-01");
+    }
+
+    #[test]
+    fn a_month_is_the_one_of_the_date() {
+        let by_date = |day: Day| {
+            let date = day.date().unwrap();
+            u32::from(date.year().unsigned_abs()) * 12 + u32::from(date.month().unsigned_abs()) - 1
+        };
+        for day in (0..=200_000).chain(LAST_DAY - 800..=LAST_DAY).map(Day) {
+            assert_eq!(day.month(), by_date(day), "{day:?}");
+        }
+        assert_eq!(Day(LAST_DAY + 1).month(), u32::MAX);
+        assert_eq!(Day(LAST_DAY + 1).date(), None);
     }
 
     #[test]

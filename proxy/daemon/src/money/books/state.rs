@@ -105,29 +105,32 @@ struct Held {
 impl State {
     /// Adds one event. Applying an event twice in a row changes nothing the second time.
     pub fn apply(&mut self, event: &MoneyEvent) {
+        self.take_in(event.clone());
+    }
+
+    /// As [`State::apply`], for an event that nobody else needs.
+    pub fn take_in(&mut self, event: MoneyEvent) {
         match event {
-            MoneyEvent::Booked(booked) => self.book(booked.clone()),
+            MoneyEvent::Booked(booked) => self.book(booked),
             MoneyEvent::Settled(settled) => {
-                self.settle(settled);
+                self.settle(&settled);
             }
             MoneyEvent::Released(released) => {
-                self.release(released);
+                self.release(&released);
             }
             MoneyEvent::Raised(raised) => {
-                let limit = match &raised.account {
-                    AccountId::Run(run) => self.raised.entry(run.clone()).or_default(),
+                let limit = match raised.account {
+                    AccountId::Run(run) => self.raised.entry(run).or_default(),
                     window @ (AccountId::KeyDay(..)
                     | AccountId::AgentDay(..)
                     | AccountId::AgentMonth(..)
                     | AccountId::TeamDay(..)
-                    | AccountId::TeamMonth(..)) => {
-                        self.raised_windows.entry(window.clone()).or_default()
-                    }
+                    | AccountId::TeamMonth(..)) => self.raised_windows.entry(window).or_default(),
                 };
                 *limit = raised.limit.0.max(*limit);
             }
             MoneyEvent::Closed(closed) => {
-                self.closed.insert(closed.run.clone());
+                self.closed.insert(closed.run);
             }
         }
     }
@@ -226,7 +229,7 @@ impl State {
     }
 
     pub(super) fn settle(&mut self, settled: &Settled) -> Option<Booked> {
-        let booked = self.open.remove(&settled.id)?;
+        let mut booked = self.open.remove(&settled.id)?;
         self.change(&booked.payer, booked.at, |account| {
             account.reserved = account.reserved.saturating_sub(booked.worst.0);
             account.spent = account.spent.saturating_add(settled.spent.0);
@@ -241,8 +244,12 @@ impl State {
             exchanges: 1,
             tokens: settled.tokens,
         };
-        let day = Day::of(Timestamp(booked.at));
-        self.rows.entry(RowId { day, payer: booked.payer.clone() }).or_default().add(line);
+        let row = RowId { day: Day::of(Timestamp(booked.at)), payer: booked.payer };
+        match self.rows.get_mut(&row) {
+            Some(spent) => spent.add(line),
+            None => drop(self.rows.insert(row.clone(), line)),
+        }
+        booked.payer = row.payer;
         if settled.in_doubt.0 > 0 {
             let doubt = Doubt {
                 at: booked.at,

@@ -109,7 +109,7 @@ impl<B: RequestBody> Lane<B> {
             Taken::Settling(link) => link,
             Taken::None => return None,
         };
-        match timeout(SETTLING, settling.sender.ready()).await {
+        match timeout(SETTLING, settling.wire.drive(settling.sender.ready())).await {
             Ok(Ok(())) => Some(Link::H1(settling)),
             Ok(Err(_)) | Err(_) => None,
         }
@@ -144,9 +144,12 @@ impl<B: RequestBody> Lane<B> {
     pub(super) fn keep(&self, link: Link<B>) {
         let now = Instant::now();
         match link {
-            // What is still being sent after the answer's end was answered early.
-            Link::H1(link) if !link.progress.is_sent() || link.sender.is_closed() => drop(link),
             Link::H1(link) => {
+                link.wire.look();
+                // What is still being sent after the answer's end was answered early.
+                if !link.progress.is_sent() || link.sender.is_closed() {
+                    return;
+                }
                 let mut state = self.state();
                 if state.idle.len() < KEPT {
                     state.idle.push((link, now));
@@ -173,7 +176,10 @@ impl<B: RequestBody> Lane<B> {
     pub(super) fn sweep(&self) -> bool {
         let now = Instant::now();
         let mut state = self.state();
-        state.idle.retain(|(link, since)| !link.sender.is_closed() && now - *since < IDLE);
+        state.idle.retain(|(link, since)| {
+            link.wire.look();
+            !link.sender.is_closed() && now - *since < IDLE
+        });
         state.shared.retain(|shared| {
             let idle = shared.used.load(Ordering::Acquire) == 0 && now - shared.last >= IDLE;
             !shared.sender.is_closed() && !idle
@@ -210,19 +216,20 @@ impl<B: RequestBody> State<B> {
                 driver: Arc::clone(&shared.driver),
             }));
         }
-        // The last is nearly always free. What has died below it is left to the sweep.
+        // What has died below the last is left to the sweep.
         let usable = |(link, since): &(H1<B>, Instant)| {
-            !link.sender.is_closed() && now - *since < IDLE && addresses.contains(&link.peer)
+            now - *since < IDLE && addresses.contains(&link.peer)
         };
-        if let Some(at) =
-            self.idle.iter().rposition(|held| usable(held) && held.0.sender.is_ready())
-        {
-            return Taken::Ready(Link::H1(self.idle.remove(at).0));
+        while let Some(at) = self.idle.iter().rposition(usable) {
+            let (link, _) = self.idle.remove(at);
+            link.wire.look();
+            match (link.sender.is_closed(), link.sender.is_ready()) {
+                (true, _) => {}
+                (false, true) => return Taken::Ready(Link::H1(link)),
+                (false, false) => return Taken::Settling(link),
+            }
         }
-        match self.idle.iter().rposition(usable) {
-            Some(at) => Taken::Settling(self.idle.remove(at).0),
-            None => Taken::None,
-        }
+        Taken::None
     }
 
     fn learn(&mut self, link: &Link<B>, now: Instant) {

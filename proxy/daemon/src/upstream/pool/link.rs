@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response, Version, header};
-use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -15,6 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::body::{Progress, RequestBody, Tracked};
 use super::lane::Lane;
+use super::wire::{AnswerStream, Wire};
 use crate::upstream::connect::{Dialled, Stream};
 
 /// Streams that share one HTTP/2 connection before another is opened.
@@ -36,7 +36,7 @@ pub(super) enum Failed<B> {
     Sent(hyper::Error),
 }
 
-/// Ends the task that drives a connection when dropped, and with it the connection.
+/// Ends the task that drives an HTTP/2 connection when dropped, and with it the connection.
 #[derive(Debug)]
 pub(super) struct Driver(AbortHandle);
 
@@ -57,8 +57,7 @@ pub(super) struct H1<B: RequestBody> {
     pub(super) sender: http1::SendRequest<Tracked<B>>,
     pub(super) progress: Progress,
     pub(super) peer: SocketAddr,
-    #[expect(dead_code, reason = "held so that the connection closes with the link")]
-    pub(super) driver: Driver,
+    pub(super) wire: Wire,
 }
 
 /// A place on an HTTP/2 connection.
@@ -117,9 +116,8 @@ impl<B: RequestBody> Link<B> {
             .max_buf_size(BUFFER)
             .handshake::<_, Tracked<B>>(TokioIo::new(io))
             .await?;
-        // How the connection ends shows in the exchange that uses it.
-        let driver = Driver(tokio::spawn(async { drop(connection.await) }).abort_handle());
-        Ok(Self::H1(H1 { sender, progress: Progress::new(), peer, driver }))
+        let wire = Wire::new(async { drop(connection.await) });
+        Ok(Self::H1(H1 { sender, progress: Progress::new(), peer, wire }))
     }
 
     async fn h2<T: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
@@ -133,6 +131,7 @@ impl<B: RequestBody> Link<B> {
             .keep_alive_interval(PING)
             .handshake::<_, Tracked<B>>(TokioIo::new(io))
             .await?;
+        // How the connection ends shows in the exchanges that use it.
         let driver =
             Arc::new(Driver(tokio::spawn(async { drop(connection.await) }).abort_handle()));
         let place = Place::take(&Arc::new(AtomicUsize::new(0)));
@@ -151,16 +150,18 @@ impl<B: RequestBody> Link<B> {
         mut self,
         lane: &Lane<B>,
         request: Request<B>,
-    ) -> Result<(Response<Incoming>, Self), Failed<B>> {
+    ) -> Result<(Response<AnswerStream>, Self), Failed<B>> {
         let answer = match &mut self {
             Self::H1(link) => {
                 link.progress.begin();
-                let request = for_h1(lane, request);
-                link.sender.try_send_request(tracked(request, &link.progress)).await
+                let request = tracked(for_h1(lane, request), &link.progress);
+                let answer = link.wire.drive(link.sender.try_send_request(request)).await;
+                answer.map(|response| response.map(|body| link.wire.bring(body)))
             }
             Self::H2(link) => {
-                let request = for_h2(lane, request);
-                link.sender.try_send_request(tracked(request, &link.place.progress)).await
+                let request = tracked(for_h2(lane, request), &link.place.progress);
+                let answer = link.sender.try_send_request(request).await;
+                answer.map(|response| response.map(AnswerStream::shared))
             }
         };
         match answer {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use decide::case::AddressClass;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

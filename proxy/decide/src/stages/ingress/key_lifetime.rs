@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use crate::case::Presented;
+use crate::case::{Key, Presented, Timestamp};
 use crate::stream::{StreamEvent, Watch};
 use crate::verdict::KeyEnd;
 use crate::{Missing, Reason, RequestContext, Rule, RuleId, Stage, Verdict};
@@ -20,26 +20,34 @@ impl Stage for KeyLifetime {
     }
 
     fn judge(&self, cx: &RequestContext<'_>) -> Result<Verdict, Missing> {
-        let key = match cx.case.key.get()? {
-            Presented::Key(key) => key,
-            Presented::Nothing | Presented::Unknown | Presented::Ambiguous => {
-                return Ok(Verdict::Abstain);
-            }
+        let proxied = cx.case.caller.get()?.proxied.as_ref();
+        let presented = match cx.case.key.get()? {
+            Presented::Key(key) => Some(key),
+            Presented::Nothing | Presented::Unknown | Presented::Ambiguous => None,
         };
-        Ok(if key.revoked {
-            Reason::KeyOver(KeyEnd::Revoked).into()
-        } else if key.expires.is_some_and(|end| end <= cx.case.received) {
-            Reason::KeyOver(KeyEnd::Expired).into()
-        } else if key.uses_left == Some(0) {
-            Reason::KeyOver(KeyEnd::UsedUp).into()
-        } else {
-            Verdict::Pass
-        })
+        let mut verdict = Verdict::Abstain;
+        for key in proxied.into_iter().chain(presented) {
+            if let Some(end) = end(key, cx.case.received) {
+                return Ok(Reason::KeyOver(end).into());
+            }
+            verdict = Verdict::Pass;
+        }
+        Ok(verdict)
     }
 
     /// Always opened: a request without a key has none that could end.
     fn watch(&self, _: &RequestContext<'_>) -> Option<Box<dyn Watch>> {
         Some(Box::new(CutWhenOver))
+    }
+}
+
+fn end(key: &Key, now: Timestamp) -> Option<KeyEnd> {
+    if key.revoked {
+        Some(KeyEnd::Revoked)
+    } else if key.expires.is_some_and(|end| end <= now) {
+        Some(KeyEnd::Expired)
+    } else {
+        (key.uses_left == Some(0)).then_some(KeyEnd::UsedUp)
     }
 }
 
@@ -60,8 +68,17 @@ impl Watch for CutWhenOver {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::case::Timestamp;
     use crate::testkit::{case, judge, key, watch};
+
+    #[test]
+    fn the_key_shown_to_the_proxy_ends_like_the_one_in_a_request() {
+        let mut tunnelled = case().presenting(Presented::Nothing);
+        assert_eq!(judge(&KeyLifetime, &tunnelled), Ok(Verdict::Abstain));
+        if let crate::Known::Fact(caller) = &mut tunnelled.caller {
+            caller.proxied = Some(Key { revoked: true, ..key() });
+        }
+        assert_eq!(judge(&KeyLifetime, &tunnelled), Ok(over(KeyEnd::Revoked)));
+    }
 
     fn over(end: KeyEnd) -> Verdict {
         Reason::KeyOver(end).into()

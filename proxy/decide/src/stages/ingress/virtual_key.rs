@@ -5,7 +5,7 @@
 
 use alloc::boxed::Box;
 
-use crate::case::{Bound, Presented};
+use crate::case::{Bound, Caller, Key, Presented};
 use crate::stream::Watch;
 use crate::{Missing, Reason, RequestContext, Rule, RuleId, Stage, Verdict};
 
@@ -25,6 +25,9 @@ impl Stage for VirtualKey {
         let caller = cx.case.caller.get()?;
         let destination = cx.case.destination.get()?;
         let presented = cx.case.key.get()?;
+        if let Some(reason) = caller.proxied.as_ref().and_then(|key| unbound(cx, key, caller)) {
+            return Ok(reason.into());
+        }
         let key = match (presented, &destination.credential) {
             (Presented::Nothing, None) => return Ok(Verdict::Abstain),
             (Presented::Nothing, Some(_)) => return Ok(Reason::NoKey.into()),
@@ -38,12 +41,7 @@ impl Stage for VirtualKey {
         } else if key.agent != caller.agent {
             Reason::KeyBoundElsewhere(key.agent.clone()).into()
         } else {
-            match key.bound {
-                Bound::Run | Bound::Workload | Bound::Here => Verdict::Pass,
-                Bound::Elsewhere => Reason::KeyUsedElsewhere(key.id.clone()).into(),
-                Bound::Bearer if bearer(cx, &caller.agent) => Verdict::Pass,
-                Bound::Bearer => Reason::KeyUnbound(key.id.clone()).into(),
-            }
+            unbound(cx, key, caller).map_or(Verdict::Pass, Verdict::Block)
         })
     }
 
@@ -52,9 +50,15 @@ impl Stage for VirtualKey {
     }
 }
 
-/// Whether the agent's contract lets whoever has its key use it.
-fn bearer(cx: &RequestContext<'_>, agent: &str) -> bool {
-    cx.policy.contract(agent).is_some_and(|contract| contract.bearer)
+/// Why the key may not be used from where this caller is.
+fn unbound(cx: &RequestContext<'_>, key: &Key, caller: &Caller) -> Option<Reason> {
+    let bearer = || cx.policy.contract(&caller.agent).is_some_and(|contract| contract.bearer);
+    match key.bound {
+        Bound::Run | Bound::Workload | Bound::Here => None,
+        Bound::Elsewhere => Some(Reason::KeyUsedElsewhere(key.id.clone())),
+        Bound::Bearer if bearer() => None,
+        Bound::Bearer => Some(Reason::KeyUnbound(key.id.clone())),
+    }
 }
 
 #[cfg(test)]
@@ -115,7 +119,7 @@ mod tests {
     }
 
     fn bound(bound: Bound) -> crate::case::Case {
-        case().presenting(Presented::Key(crate::case::Key { bound, ..key() }))
+        case().presenting(Presented::Key(Key { bound, ..key() }))
     }
 
     #[test]
@@ -142,6 +146,22 @@ mod tests {
         said.agents[0].1.bearer = true;
         assert_eq!(judge_under(&VirtualKey, &anywhere, &said), Ok(Verdict::Pass));
         assert!(judge_under(&VirtualKey, &bound(Bound::Elsewhere), &said) != Ok(Verdict::Pass));
+    }
+
+    #[test]
+    fn the_key_shown_to_the_proxy_is_bound_like_the_one_in_a_request() {
+        let mut plain = case().bound_for("registry.npmjs.org");
+        for (bound, refused) in [
+            (Bound::Here, None),
+            (Bound::Elsewhere, Some(Reason::KeyUsedElsewhere("key_1".into()))),
+            (Bound::Bearer, Some(Reason::KeyUnbound("key_1".into()))),
+        ] {
+            if let crate::Known::Fact(caller) = &mut plain.caller {
+                caller.proxied = Some(Key { bound, ..key() });
+            }
+            let expected = refused.map_or(Verdict::Abstain, Verdict::Block);
+            assert_eq!(judge(&VirtualKey, &plain), Ok(expected), "{bound:?}");
+        }
     }
 
     #[test]
