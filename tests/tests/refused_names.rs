@@ -1,12 +1,6 @@
 //! What a service is asked for by name and refuses, it asks nobody for: by CONNECT and in absolute form, of an agent
 //! and of a neighbour whom nothing identifies.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "these are tests and their helpers"
-)]
-
 use std::path::Path;
 use std::process::Command;
 
