@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-from bench import (H2, LOAD_CORE, NAME, PROXY_CORE, TLS, Direct, DirectTls, Floor, FloorTls, cell, listens, measured,
-                   ratio, stat, wait_for)
+from bench import (H2, LOAD_CORE, NAME, PROXY_CORE, Direct, DirectTls, Floor, FloorTls, cell, listens, measured, ratio,
+                   stat, wait_for)
 
 AGENTS = (1, 100, 10_000)
 ACTIVE = 100
@@ -49,13 +49,13 @@ class Serve(Direct):
         return os.path.join(self.folder, name)
 
     def write(self):
-        cert, key = self.bench.certificate(), self.bench.path("serve.key")
+        cert, key, bulk = self.bench.certificate(), self.bench.path("serve.key"), self.bench.path("bulk-ca.pem")
         with open(self.config, "w") as out:
             out.write(f"""state: {self.file("state")}
 policy: {self.file("policy")}
 credentials: {{ openai: {{ provider: openai, from: sealed }} }}
 providers:
-  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: none, price: free, ca: {self.bench.path("bulk-ca.pem")} }}
+  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: none, price: free, ca: {bulk} }}
 drain: {{ delay: 0s, streams: 1s }}
 listen:
   proxy: 127.0.0.1:{self.port}
@@ -63,7 +63,8 @@ listen:
   dns: null
   health: 127.0.0.1:{self.port + 1}
   tls: {{ cert: {cert}, key: {key} }}
-upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}"] }}
+upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}",
+  "localhost:{BULK_TLS}:127.0.0.1:{BULK_TLS}"] }}
 """)
         # A hundred agents in a file, as teams have them.
         for first in range(0, self.agents, 100):
