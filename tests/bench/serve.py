@@ -75,7 +75,7 @@ upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}",
                               f'    destinations: [{NAME}, "localhost:{BULK_TLS}:write"]\n')
 
     def tollgate(self, *words):
-        command = [self.bench.program("tollgate"), *words, "--config", self.config]
+        command = [self.bench.program("tollgate"), *words, "--state", self.file("state")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"bench: {' '.join(words)}: {done.stderr}")
@@ -86,7 +86,7 @@ upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}",
         began, made, waiting = time.monotonic(), [], []
         for agent in range(self.agents):
             command = [self.bench.program("tollgate"), "key", "create", f"k{agent}", "--agent", f"a{agent}",
-                       "--credential", "openai", "--config", self.config]
+                       "--credential", "openai", "--state", self.file("state")]
             waiting.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True))
             if len(waiting) == 16 or agent + 1 == self.agents:
                 made += [process.communicate()[0].strip() for process in waiting]
