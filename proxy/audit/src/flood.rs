@@ -16,11 +16,17 @@ pub const SINGLE_REFUSALS: u32 = 20;
 /// agent cannot keep the others from being recorded.
 pub const AGENT_ENTRIES: u32 = 20_000;
 
-/// How many kinds of refusal, and how many agents, are told apart at the same time. What comes
-/// beyond that is counted together.
+/// How many kinds of refusal are told apart at the same time. What comes beyond that is counted
+/// together.
 pub const TRACKED: usize = 4096;
 
+/// How many agents may write in one second: several times as many as a gate has contracts for.
+pub const SHARES: usize = 65_536;
+
 const SECOND: u64 = 1_000_000;
+/// The least time between two looks at all that is counted, which a refusal would else have to take
+/// each time.
+const LOOK: u64 = SECOND / 10;
 
 /// Whose refusals are counted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,8 +89,12 @@ struct Second {
 #[derive(Debug, Default)]
 pub struct Flood {
     seconds: BTreeMap<Refused, Second>,
+    /// No second is over before.
+    quiet_until: u64,
     /// When each agent's second began, and how much it wrote in it.
     shares: BTreeMap<String, (u64, u32)>,
+    /// When shares of seconds that are over were last looked for.
+    looked: u64,
 }
 
 impl Flood {
@@ -104,6 +114,9 @@ impl Flood {
             Source::Peer(_) | Source::Others => 0,
         };
         let fresh = Second { began: now, singles: 0, count: 0, from: now, to: now };
+        if self.seconds.is_empty() {
+            self.quiet_until = now.saturating_add(SECOND);
+        }
         let second = self.seconds.entry(refused).or_insert(fresh);
         if second.count == 0 && now.saturating_sub(second.began) >= SECOND {
             (second.began, second.singles) = (now, 0);
@@ -129,10 +142,17 @@ impl Flood {
         Refused { source: Source::Others, ..refused }
     }
 
-    /// What was counted in seconds that are over at `now`: each is to be entered.
+    /// What was counted in seconds that are over at `now`: each is to be entered. Where there is much,
+    /// it may be a tenth of a second late.
     #[must_use]
     pub fn due(&mut self, now: u64) -> Vec<Counted> {
-        self.end(|second| now.saturating_sub(second.began) >= SECOND)
+        if now < self.quiet_until {
+            return Vec::new();
+        }
+        let counted = self.end(|second| now.saturating_sub(second.began) >= SECOND);
+        let next = self.seconds.values().map(|second| second.began.saturating_add(SECOND)).min();
+        self.quiet_until = next.unwrap_or_default().max(now.saturating_add(LOOK));
+        counted
     }
 
     /// Everything that is counted, whatever the time: for the end of the process.
@@ -170,11 +190,12 @@ impl Flood {
             *used = used.saturating_add(1);
             return *used <= AGENT_ENTRIES;
         }
-        if self.shares.len() >= TRACKED {
+        if self.shares.len() >= SHARES && now.saturating_sub(self.looked) >= LOOK {
+            self.looked = now;
             self.shares.retain(|_, (began, _)| now.saturating_sub(*began) < SECOND);
         }
         // With more agents at work in one second than are told apart, a new one has no share.
-        let room = self.shares.len() < TRACKED;
+        let room = self.shares.len() < SHARES;
         if room {
             self.shares.insert(agent.to_owned(), (now, 1));
         }
@@ -242,14 +263,29 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_the_count_is_kept() {
         let mut flood = Flood::new();
-        for number in 0..50_000 {
+        for number in 0..70_000 {
             let peer = refused(Source::Peer(number.to_string()));
             assert_eq!(flood.refuse(peer, 0), Admission::Counted);
-            assert_eq!(flood.share(&number.to_string(), 0), number < TRACKED);
+            assert_eq!(flood.share(&number.to_string(), 0), number < SHARES);
         }
-        assert!(flood.seconds.len() <= TRACKED + 1 && flood.shares.len() <= TRACKED);
+        assert!(flood.seconds.len() <= TRACKED + 1 && flood.shares.len() <= SHARES);
         let counted = flood.due(SECOND);
-        assert_eq!(counted.iter().map(|counted| counted.count).sum::<u64>(), 50_000);
+        assert_eq!(counted.iter().map(|counted| counted.count).sum::<u64>(), 70_000);
+        assert!(flood.share("another", SECOND), "what is over makes room");
+    }
+
+    #[test]
+    fn all_that_is_counted_is_looked_at_ten_times_a_second_at_most() {
+        let mut flood = Flood::new();
+        // Each of the three is over at another time.
+        for (name, began) in [("a", 0), ("b", 10), ("c", 20)] {
+            for _ in 0..=SINGLE_REFUSALS {
+                let _admission = flood.refuse(agent(name), began);
+            }
+        }
+        assert_eq!(flood.due(SECOND).len(), 1);
+        assert_eq!(flood.due(SECOND + 20), [], "not looked at again so soon");
+        assert_eq!(flood.due(SECOND + LOOK).len(), 2);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use chain::Point;
 pub use entry::{Body, Commitment, Draft, Entry, Fact, Hash, Kind, MAX_IDENTITY, Who};
 pub use error::{LedgerError, OpenError};
 pub use flood::{
-    AGENT_ENTRIES, Admission, Counted, Flood, Refused, SINGLE_REFUSALS, Source, TRACKED,
+    AGENT_ENTRIES, Admission, Counted, Flood, Refused, SHARES, SINGLE_REFUSALS, Source, TRACKED,
 };
 pub use ledger::{Announcement, Ledger, Loss, Status, TornTail};
 pub use open::{Behind, Opened};

@@ -19,6 +19,9 @@ use crate::run::{Run, Sizes, Upstream};
 use crate::subject::Subject;
 use crate::terms::{Holdings, Terms, Version};
 
+#[cfg(test)]
+mod tests;
+
 /// The name under which what nobody is known to have sent is counted and recorded.
 const STRANGER: &str = "unknown";
 

@@ -4,6 +4,7 @@ pub mod body;
 mod hold;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::answer::body::{AnswerBody, Releaser};
 use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
+use crate::heavy;
+use crate::metrics::Open;
 use crate::upstream::pool::{AnswerStream, ConnHandle, Sent};
 use crate::upstream::{self, headers};
 
@@ -49,7 +52,7 @@ pub(crate) async fn carry(carried: Carried) {
     terms.head_only |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
     let events = is_event_stream(&head.headers);
-    let ended = Ended::answered(&head);
+    let ended = Ended::answered(&head, events);
     headers::inbound(&mut head.headers);
     let following = Box::new(Following {
         exchange,
@@ -60,6 +63,7 @@ pub(crate) async fn carry(carried: Carried) {
         scanner: AnswerScanner::default(),
         hold: Hold::default(),
         event: 0,
+        bytes_in: 0,
     });
     match decoder {
         Ok(decoder) if following.is_whole() => {
@@ -85,6 +89,8 @@ struct Following {
     hold: Hold,
     /// Number of the next event.
     event: u64,
+    /// Bytes of the answer that came.
+    bytes_in: usize,
 }
 
 /// What happened next.
@@ -162,6 +168,7 @@ impl Following {
             self.ended.outcome.gone = true;
             return self.close();
         }
+        let _streaming = Open::counted_in(&self.exchange.gate.metrics.streams);
         let end = loop {
             let next = self.next(releaser.gone()).await;
             let (ready, end) = self.hear_all(decoder.as_mut(), next).await;
@@ -187,18 +194,25 @@ impl Following {
     ) -> (Vec<Bytes>, Option<Next>) {
         let (mut ready, mut size) = (Vec::new(), 0);
         loop {
-            let (said, finished) = match next {
-                Next::Bytes(bytes) => (decoder.push(&bytes), false),
-                Next::Finished => (decoder.finish(), true),
+            let before = ready.len();
+            let heard = match next {
+                Next::Bytes(bytes) => {
+                    self.bytes_in += bytes.len();
+                    self.hear(decoder.push(&bytes), false, &mut ready).map(|()| None)
+                }
+                Next::Finished => {
+                    let heard = self.hear_end(decoder, &mut ready).await;
+                    heard.map(|()| Some(Next::Finished))
+                }
                 other @ (Next::Broken | Next::Cut(_) | Next::Gone) => return (ready, Some(other)),
             };
-            let before = ready.len();
-            if let Err(refusal) = self.hear(said, finished, &mut ready) {
-                ready.truncate(before);
-                return (ready, Some(Next::Cut(refusal)));
-            }
-            if finished {
-                return (ready, Some(Next::Finished));
+            match heard {
+                Ok(None) => {}
+                Ok(end) => return (ready, end),
+                Err(refusal) => {
+                    ready.truncate(before);
+                    return (ready, Some(Next::Cut(refusal)));
+                }
             }
             size += ready.iter().skip(before).map(Bytes::len).sum::<usize>();
             if size >= PIECE {
@@ -316,6 +330,30 @@ impl Following {
             released.extend(self.hold.end());
         }
         Ok(())
+    }
+
+    /// Hears the end of an answer that is read once it is whole: here, or where much is read at once.
+    async fn hear_end(
+        &mut self,
+        decoder: &mut dyn Decoder,
+        ready: &mut Vec<Bytes>,
+    ) -> Result<(), Refusal> {
+        // What is encoded may come to any length.
+        if self.bytes_in <= heavy::LARGE && !decoder.unpacks() {
+            return self.hear(decoder.finish(), true, ready);
+        }
+        let (gate, run) = (Arc::clone(&self.exchange.gate), Arc::clone(&self.exchange.run));
+        let turn = tokio::select! {
+            biased;
+            scope = self.exchange.live.killed() => {
+                return match self.judge.see(&StreamEvent::Killed(scope)) {
+                    Ruling::Cut(refusal) => Err(refusal),
+                    Ruling::Release => Err(crate::exchange::killed(scope)),
+                };
+            }
+            turn = gate.heavy.turn(&run.heavy) => turn,
+        };
+        turn.take(|| self.hear(decoder.finish(), true, ready))
     }
 
     fn scan(&mut self, heard: &Heard) -> Result<Sight, Refusal> {

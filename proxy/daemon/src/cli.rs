@@ -5,6 +5,7 @@ mod amount;
 mod attach;
 mod audit;
 mod budget;
+mod ca;
 mod check;
 mod common;
 mod credential;
@@ -83,6 +84,8 @@ enum Command {
     Key(key::KeyArgs),
     /// Seals, lists, exchanges and removes the real keys
     Credential(credential::CredentialArgs),
+    /// Prints the certificate that programs behind a gate have to trust
+    Ca(ca::CaArgs),
     /// Says who is behind the gate
     Agents(agents::AgentsArgs),
     /// Sums up what was spent
@@ -147,6 +150,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Ended {
         Command::Budget(args) => budget::run(args, out),
         Command::Key(args) => key::run(args, out),
         Command::Credential(args) => credential::run(args, out),
+        Command::Ca(args) => ca::run(args, out),
         Command::Agents(args) => agents::run(args, out),
         Command::Spend(args) => spend::run(args, out),
         Command::Metrics(args) => metrics::run(args, out),

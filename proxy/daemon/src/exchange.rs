@@ -6,6 +6,7 @@
 pub mod body;
 mod forward;
 mod gather;
+mod report;
 pub(crate) mod settle;
 
 use std::pin::Pin;
@@ -22,6 +23,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use wire::Dialect;
 
 use crate::answer;
@@ -36,8 +38,12 @@ use crate::record;
 use crate::route::Route;
 use crate::run::Run;
 use crate::subject::Subject;
+use crate::telemetry::{ExchangeSpan, Opened};
 use crate::terms::Terms;
 use crate::upstream::resolve::Resolved;
+
+use report::Work;
+pub(crate) use report::{Ending, Over};
 
 /// Where the connection waits for the head of its answer.
 pub(crate) type Reply = oneshot::Sender<Response<AnswerBody>>;
@@ -72,13 +78,9 @@ pub async fn serve(
     let tasks = run.tasks.clone();
     let exchange = async move {
         match Exchange::open(connection, subject, route, &head, room) {
-            // Each step is freed before the next, so that a quiet stream holds no more than it needs.
             Ok(exchange) => {
-                let Some(judged) = Box::pin(exchange.judge(head, body, reply)).await else {
-                    return;
-                };
-                let Some(carried) = Box::pin(judged.enact()).await else { return };
-                Box::pin(answer::carry(carried)).await;
+                let lines = tracing::debug_span!("exchange", decision = exchange.case.id);
+                exchange.carry(head, body, reply).instrument(lines).await;
             }
             Err(error) => tracing::error!(%error, "no random numbers: the request is dropped"),
         }
@@ -141,6 +143,8 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
+    span: ExchangeSpan,
+    work: Work,
     /// Its decision to forward is on disk, and how it ended is not written yet.
     open: bool,
     _room: OwnedSemaphorePermit,
@@ -180,6 +184,7 @@ impl Exchange {
         let run = Arc::clone(&subject.run);
         let received = gate.clock.now();
         let id = clock::ulid(received)?;
+        let span = gate.span(&head.headers, Opened { received, decision: &id });
         let dialect = wire::dialect(route.provider);
         let entry = Entry {
             exchange: id.clone(),
@@ -197,6 +202,8 @@ impl Exchange {
             case: Case::opened(id, received),
             booked: None,
             used: None,
+            span,
+            work: Work::default(),
             open: false,
             _room: room,
             live,
@@ -207,6 +214,14 @@ impl Exchange {
             route,
             resolved: None,
         }))
+    }
+
+    /// From its head to its end.
+    async fn carry(self: Box<Self>, head: Parts, body: Incoming, reply: Reply) {
+        // Each step is freed before the next, so that a quiet stream holds no more than it needs.
+        let Some(judged) = Box::pin(self.judge(head, body, reply)).await else { return };
+        let Some(carried) = Box::pin(judged.enact()).await else { return };
+        Box::pin(answer::carry(carried)).await;
     }
 
     /// Observes and judges. What is refused ends here.
@@ -230,21 +245,29 @@ impl Exchange {
                 return None;
             }
         };
-        let reading = self.dialect.read(&self.endpoint, &head, &whole.decoded);
-        if let Err(stop) = self.gather_filtering(&head, &whole, &reading, &mut reply).await {
-            Box::pin(self.stopped(stop, Some(body), reply)).await;
-            return None;
-        }
+        let reading = match self.gather_filtering(&head, &whole, &mut reply).await {
+            Ok(reading) => reading,
+            Err(stop) => {
+                Box::pin(self.stopped(stop, Some(body), reply)).await;
+                return None;
+            }
+        };
         if !judging.band(Band::Filtering, &self.case) {
             Box::pin(self.refuse(judging.decide(), Some(body), reply)).await;
             return None;
         }
-        let scanned = self.gather_content(&head, &whole, &reading);
+        let scanned = match self.gather_content(&head, &whole, &reading, &mut reply).await {
+            Ok(scanned) => scanned,
+            Err(stop) => {
+                Box::pin(self.stopped(stop, None, reply)).await;
+                return None;
+            }
+        };
         if !judging.band(Band::Content, &self.case) {
             Box::pin(self.refuse(judging.decide(), None, reply)).await;
             return None;
         }
-        if let Err(stop) = self.gather_engines(&reading, &mut reply).await {
+        if let Err(stop) = self.gather_engines(&whole, &reading, &mut reply).await {
             Box::pin(self.stopped(stop, None, reply)).await;
             return None;
         }
@@ -256,10 +279,16 @@ impl Exchange {
             Box::pin(self.refuse(decision, None, reply)).await;
             return None;
         };
-        let outbound = self.amend(&head, &whole, &reading, &scanned, redact);
+        let amended = self.amend(&head, &whole, &reading, &scanned, redact, &mut reply).await;
         drop(reading);
         drop(whole);
-        Some(Judged { exchange: self, head, outbound, decision, reply })
+        match amended {
+            Ok(outbound) => Some(Judged { exchange: self, head, outbound, decision, reply }),
+            Err(stop) => {
+                Box::pin(self.stopped(stop, None, reply)).await;
+                None
+            }
+        }
     }
 
     /// Ends an exchange of which nothing was decided yet. A kill is a refusal; of a caller that is
@@ -267,7 +296,7 @@ impl Exchange {
     async fn stopped(mut self: Box<Self>, stop: Stop, body: Option<Incoming>, reply: Reply) {
         let scope = match stop {
             Stop::Killed(scope) => scope,
-            Stop::Gone => return,
+            Stop::Gone => return self.over(&Ending::gone(self.gate.clock.now())),
         };
         self.case.kills = decide::Known::Fact([scope].into());
         let terms = Arc::clone(&self.subject.terms);
@@ -284,7 +313,10 @@ impl Exchange {
         };
         self.settle_nothing();
         match self.record(&decision, None).await {
-            Ok(()) => self.tell(&refusal, reply),
+            Ok(()) => {
+                self.tell(&refusal, reply);
+                self.over(&Ending::refused(refusal.rule.0, self.gate.clock.now()));
+            }
             Err(error) => self.answer_unrecorded(&error, reply),
         }
         if let Some(body) = body {
@@ -322,7 +354,10 @@ impl Judged {
         let judge = exchange.watch(&decision);
         let terms = outbound.terms;
         match exchange.send(head, outbound, &mut reply).await {
-            Ok(sent) => Some(answer::Carried { exchange, sent, terms, judge, reply }),
+            Ok(sent) => {
+                exchange.span.answered();
+                Some(answer::Carried { exchange, sent, terms, judge, reply })
+            }
             Err(failure) => {
                 exchange.answer_failure(&failure, reply);
                 None

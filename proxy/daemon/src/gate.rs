@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::exchange::body::ByteBudget;
+use crate::heavy::Heavy;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::kills::Kills;
@@ -64,6 +65,8 @@ pub struct Gate {
     pub leaves: Leaves,
     /// Room for request bodies.
     pub bodies: ByteBudget,
+    /// Where large ones are read.
+    pub(crate) heavy: Heavy,
     /// What is counted.
     pub metrics: Metrics,
     /// Live runs, by id.

@@ -5,6 +5,7 @@ pub(crate) mod front;
 pub mod peer;
 pub(crate) mod redirected;
 pub(crate) mod routed;
+pub(crate) mod strangers;
 pub(crate) mod tunnel;
 
 use std::sync::{Arc, OnceLock};
@@ -23,9 +24,11 @@ use crate::answer::body::AnswerBody;
 use crate::exchange::{self, Unanswered};
 use crate::gate::Gate;
 use crate::intake::peer::Peer;
+use crate::intake::strangers::Stranger;
 use crate::keys::Owner;
 use crate::listen;
 use crate::listen::http::Limits;
+use crate::metrics::Intake;
 use crate::places;
 use crate::route::Route;
 use crate::run::Run;
@@ -36,6 +39,7 @@ use crate::subject::Subject;
 pub struct Connection {
     pub(crate) gate: Arc<Gate>,
     callers: Callers,
+    came: Intake,
     /// Breaks the connection.
     pub(crate) reset: CancellationToken,
     /// Its place among the connections that its agent may have open, once the agent is known.
@@ -60,20 +64,37 @@ pub(crate) struct Far {
     pub(crate) peer: Peer,
     /// The virtual key with which it asked for the tunnel that this connection is.
     pub(crate) key: Option<Owner>,
+    /// The connection's place as long as nobody is known to call.
+    pub(crate) stranger: Stranger,
+}
+
+impl Far {
+    fn subject(&self, gate: &Gate, key: Option<&Owner>) -> Subject {
+        let subject = self.agents.subject(gate, &self.peer, key);
+        if subject.by != Identified::Nobody {
+            self.stranger.is_known();
+        }
+        subject
+    }
 }
 
 impl Connection {
-    /// A connection whose requests are from `callers`.
-    pub(crate) fn of(gate: Arc<Gate>, callers: Callers) -> Arc<Self> {
+    /// A connection that came in that way and whose requests are from `callers`.
+    pub(crate) fn of(gate: Arc<Gate>, callers: Callers, came: Intake) -> Arc<Self> {
         let reset = CancellationToken::new();
-        Arc::new(Self { gate, callers, reset, counted: OnceLock::new() })
+        Arc::new(Self { gate, callers, came, reset, counted: OnceLock::new() })
+    }
+
+    /// The way in of a request that goes there.
+    pub(crate) const fn intake(&self, route: &Route) -> Intake {
+        if route.absolute { Intake::Absolute } else { self.came }
     }
 
     /// Who is known to call before a request is read.
     pub(crate) fn subject(&self) -> Subject {
         match &self.callers {
             Callers::Run(run) => Subject::of_run(run),
-            Callers::Peer(far) => far.agents.subject(&self.gate, &far.peer, far.key.as_ref()),
+            Callers::Peer(far) => far.subject(&self.gate, far.key.as_ref()),
         }
     }
 
@@ -84,7 +105,7 @@ impl Connection {
             return self.subject();
         }
         let key = self.owner(head, route);
-        far.agents.subject(&self.gate, &far.peer, key.as_ref())
+        far.subject(&self.gate, key.as_ref())
     }
 
     fn owner(&self, head: &Parts, route: &Route) -> Option<Owner> {

@@ -117,19 +117,15 @@ impl Kills {
         key: Option<&str>,
     ) -> BTreeSet<KillScope> {
         let switches = self.switches.load();
-        let mut scopes = BTreeSet::new();
-        for target in switches.iter() {
-            let covered = match target {
-                Target::Global => true,
-                Target::Team(stopped) => team == Some(stopped.as_str()),
-                Target::Agent(stopped) => stopped == agent,
-                Target::Key(stopped) => key == Some(stopped.as_str()),
-            };
-            if covered {
-                scopes.insert(target.scope());
-            }
+        if switches.is_empty() {
+            return BTreeSet::new();
         }
-        scopes
+        // Looked up, not searched for: there may be one for each of many agents.
+        let team = team.map(|team| Target::Team(team.to_owned()));
+        let key = key.map(|key| Target::Key(key.to_owned()));
+        let own = [Some(Target::Global), team, Some(Target::Agent(agent.to_owned())), key];
+        let set = own.iter().flatten().filter(|target| switches.contains(*target));
+        set.map(Target::scope).collect()
     }
 
     /// Enters an exchange. Its guard is killed already where a switch covers it.

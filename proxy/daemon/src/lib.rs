@@ -11,6 +11,7 @@ pub mod exchange;
 pub mod folder;
 pub mod gate;
 pub mod health;
+mod heavy;
 pub mod intake;
 pub mod journal;
 pub mod keys;

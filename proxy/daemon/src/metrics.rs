@@ -5,7 +5,8 @@ pub mod genai;
 mod labels;
 mod register;
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use decide::case::Timestamp;
 use prometheus::process_collector::ProcessCollector;
@@ -17,13 +18,14 @@ use prometheus::{
 
 pub use finished::Finished;
 pub use genai::GenAi;
-pub use labels::{Bounded, Ended, Intake, KeyFault, NAMES, OTHER, Step, UpstreamFault};
+pub use labels::{Bounded, Ended, Intake, KeyFault, Listener, NAMES, OTHER, Step, UpstreamFault};
 use register::Register;
 
 /// Every metric of the gate.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    look: Look,
     /// Agents that have a label of their own.
     pub agents: Arc<Bounded>,
     /// Models that have a label of their own.
@@ -48,12 +50,14 @@ pub struct Metrics {
     pub streams: IntGauge,
     /// Exchanges that wait for money that others have set aside.
     pub waiting: IntGauge,
-    /// Bytes of bodies and held-back answers in memory.
+    /// Bytes of request bodies in memory, of the gate's room for them.
     pub held: IntGauge,
-    /// Connections taken, by `intake`.
+    /// Connections taken, by `intake`: the [`Listener`].
     pub connections: IntCounterVec,
     /// Connections open, by `intake`.
     pub open: IntGaugeVec,
+    /// Connections closed because too many from their address were of no known agent.
+    pub crowded: IntCounter,
     /// Connections closed because they had no original destination.
     pub strays: IntCounter,
     /// Seconds from a decision to its fsync.
@@ -125,6 +129,7 @@ impl Metrics {
             .set(1);
         let metrics = Self {
             registry,
+            look: Look::default(),
             agents: Arc::default(),
             models: Arc::default(),
             traffic: Traffic::new(&to)?,
@@ -148,13 +153,14 @@ impl Metrics {
             live: to.gauge("tollgate_exchanges_live", "Exchanges under way.")?,
             streams: to.gauge("tollgate_streams_open", "Answers that are being streamed.")?,
             waiting: to.gauge("tollgate_exchanges_waiting", "Exchanges that wait for money.")?,
-            held: to.gauge("tollgate_held_bytes", "Bodies and held-back answers in memory.")?,
+            held: to.gauge("tollgate_held_bytes", "Request bodies in memory.")?,
             connections: to.counters(
                 "tollgate_connections_total",
                 "Connections taken.",
                 &["intake"],
             )?,
             open: to.gauges("tollgate_connections_open", "Connections open.", &["intake"])?,
+            crowded: to.counter("tollgate_crowded_connections_total", CROWDED)?,
             strays: to.counter("tollgate_stray_connections_total", STRAYS)?,
             commit: to.seconds(
                 "tollgate_commit_seconds",
@@ -178,9 +184,9 @@ impl Metrics {
 
     /// Shows the series of closed sets from the start, so that the first event is an increase from 0.
     fn begin(&self) {
-        for intake in Intake::ALL {
-            self.connections.with_label_values(&[intake.name()]);
-            self.open.with_label_values(&[intake.name()]);
+        for listener in Listener::ALL {
+            self.connections.with_label_values(&[listener.name()]);
+            self.open.with_label_values(&[listener.name()]);
         }
         for fault in UpstreamFault::ALL {
             self.upstream_errors.with_label_values(&[fault.name()]);
@@ -204,7 +210,7 @@ impl Metrics {
         }
     }
 
-    /// Counts a request that is over: outcome, duration, agent, model. Money and tokens in total are counted where they
+    /// Counts a request of a service that is over: outcome, duration, agent, model. Money and tokens in total are counted where they
     /// are settled.
     pub fn finished(&self, finished: &Finished<'_>) {
         let traffic = &self.traffic;
@@ -246,18 +252,25 @@ impl Metrics {
         self.key_refusals.with_label_values(&[fault.name()]).inc();
     }
 
-    /// A connection came in by `intake`. It is open until the guard is dropped.
+    /// A connection was taken. It is open until the guard is dropped.
     #[must_use]
-    pub fn connected(&self, intake: Intake) -> OpenConnection {
-        self.connections.with_label_values(&[intake.name()]).inc();
-        let open = self.open.with_label_values(&[intake.name()]);
-        open.inc();
-        OpenConnection(open)
+    pub fn connected(&self, listener: Listener) -> Open {
+        self.connections.with_label_values(&[listener.name()]).inc();
+        Open::counted_in(&self.open.with_label_values(&[listener.name()]))
+    }
+
+    /// Has `look` set the gauges of what others keep count of, each time that somebody wants to know. The first one
+    /// stays.
+    pub fn look_with(&self, look: impl Fn(&Self) + Send + Sync + 'static) {
+        drop(self.look.0.set(Box::new(look)));
     }
 
     /// All families with their values.
     #[must_use]
     pub fn gather(&self) -> Vec<MetricFamily> {
+        if let Some(look) = self.look.0.get() {
+            look(self);
+        }
         self.registry.gather()
     }
 
@@ -271,11 +284,32 @@ impl Metrics {
     }
 }
 
-/// A connection that is counted as open.
-#[derive(Debug)]
-pub struct OpenConnection(IntGauge);
+/// Sets gauges.
+#[derive(Clone, Default)]
+struct Look(Arc<OnceLock<SetGauges>>);
 
-impl Drop for OpenConnection {
+type SetGauges = Box<dyn Fn(&Metrics) + Send + Sync>;
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look")
+    }
+}
+
+/// What a gauge counts until this is dropped.
+#[derive(Debug)]
+pub struct Open(IntGauge);
+
+impl Open {
+    /// One more.
+    #[must_use]
+    pub fn counted_in(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -288,6 +322,8 @@ pub(crate) const FAILED: &str = "failed";
 
 const OBSERVED: &str = "Requests that enforce would have refused.";
 const IN_DOUBT: &str = "Reserved for exchanges whose usage never arrived.";
+const CROWDED: &str =
+    "Connections closed because too many from their address were of no known agent.";
 const STRAYS: &str = "Connections closed because they had no original destination.";
 const FIRST_BYTE: &str = "From the request's head to the first byte of its answer.";
 const UPSTREAM: &str = "Exchanges that their upstream failed.";

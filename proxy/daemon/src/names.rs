@@ -61,7 +61,7 @@ impl Directory for Names {
                 let provider = subject.terms.holdings.provider_of(&normal(name));
                 let route = Route::new(normal(name), LIKELY, Scheme::Https, provider);
                 self.run.tasks.spawn(async move {
-                    settle::refuse_connection(&gate, &subject, &route, refusal).await;
+                    settle::refuse_connection(&gate, &subject, &route, None, refusal).await;
                 });
             }
             Event::LookedUp(name, found) => {

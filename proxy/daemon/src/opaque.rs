@@ -15,19 +15,24 @@ use decide::case::{
 use decide::chain::CHAIN;
 use decide::policy::Mode;
 use decide::{Known, Missing, Outcome};
+use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_util::io::InspectReader;
 
 use crate::clock;
 use crate::exchange::settle::{self, Written};
+use crate::exchange::{Ending, Over};
 use crate::intake::Connection;
 use crate::kills::{Entry, Guard};
 use crate::record;
 use crate::route::Route;
 use crate::subject::Subject;
+use crate::telemetry::Opened;
 use crate::upstream::resolve::{ResolveError, Resolved};
 
+/// What is asked of whom on such a connection.
+const OPAQUE: &str = "opaque";
 /// How long an upstream may take to be reached.
 const DIALLED_WITHIN: Duration = Duration::from_secs(10);
 
@@ -56,15 +61,28 @@ where
     let resolved = resolve(&subject, &route).await;
     case.address = address(resolved.as_ref());
     let decision = CHAIN.judge(&case, &terms.policy, terms.mode);
+    // There is no request that could name a trace.
+    let opened = Opened { received: case.received, decision: &case.id };
+    let mut span = gate.span(&HeaderMap::new(), opened);
+    let intake = connection.intake(&route);
+    let over =
+        Over { gate, subject: &subject, route: &route, intake, case: &case, operation: OPAQUE };
     if let Err(error) = Written::of(gate, &subject, &route, &case, &decision).commit().await {
         tracing::error!(%error, "an unread connection is not recorded, and not carried");
-        return;
+        return over.tell(span, &Ending::unrecorded(gate.clock.now()));
     }
     if let Some(observed) = &decision.observed {
         run.note_observed(observed);
         gate.metrics.observed.with_label_values(&[observed.rule.name()]).inc();
     }
-    let (Outcome::Forward { .. }, Ok(Some(target))) = (&decision.outcome, resolved) else { return };
+    let target = match (&decision.outcome, resolved) {
+        (Outcome::Forward { .. }, Ok(Some(target))) => target,
+        (Outcome::Refuse(refusal), _) => {
+            return over.tell(span, &Ending::refused(refusal.rule.0, gate.clock.now()));
+        }
+        (Outcome::Forward { .. }, _) => return,
+    };
+    span.send(&mut HeaderMap::new());
     let mut outcome = record::Outcome { id: case.id.clone(), ..record::Outcome::default() };
     let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
     tokio::select! {
@@ -80,8 +98,10 @@ where
     outcome.bytes_out = received.load(Ordering::Relaxed);
     outcome.run.clone_from(&run.id);
     outcome.agent.clone_from(&run.agent);
-    outcome.took_us = gate.clock.now().0.saturating_sub(case.received.0);
+    let now = gate.clock.now();
+    outcome.took_us = now.0.saturating_sub(case.received.0);
     gate.journal.ride(Kind::Outcome, run.who(None), &outcome);
+    over.tell(span, &Ending::of(&outcome, now));
 }
 
 /// All that is known of a connection of which no byte is read.
@@ -110,8 +130,8 @@ fn opened(connection: &Connection, subject: &Subject, route: &Route) -> io::Resu
     case.address = Known::Fact(Address::NotLookedUp);
     case.envelope = Known::Fact(Envelope::default());
     case.endpoint = Known::Fact(Endpoint {
-        dialect: "opaque".to_owned(),
-        operation: "opaque".to_owned(),
+        dialect: OPAQUE.to_owned(),
+        operation: OPAQUE.to_owned(),
         class: EndpointClass::Read,
     });
     case.ask = Known::Fact(None);

@@ -24,13 +24,24 @@ pub struct Route {
     pub(crate) agrees: bool,
     /// A request has to name the host itself; behind a gateway path it names the gateway.
     pub(crate) named_by_request: bool,
+    /// A request named it in its target, as one does to a proxy.
+    pub(crate) absolute: bool,
 }
 
 impl Route {
     /// A route to `host`, which is in the form of [`normal`].
     pub(crate) fn new(host: String, port: u16, scheme: Scheme, provider: Option<Provider>) -> Self {
         let name = host.as_str().into();
-        Self { host, name, port, scheme, provider, agrees: true, named_by_request: true }
+        Self {
+            host,
+            name,
+            port,
+            scheme,
+            provider,
+            agrees: true,
+            named_by_request: true,
+            absolute: false,
+        }
     }
 
     /// Whether the request's Host or `:authority` names this destination.

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::exchange::body::ByteBudget;
 use crate::gate::protocol::Summary;
+use crate::heavy;
 use crate::terms::Terms;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
@@ -58,6 +59,8 @@ pub struct Run {
     pub over: CancellationToken,
     pub(crate) terms: ArcSwap<Terms>,
     pub(crate) room: ArcSwap<Room>,
+    /// Its share of the threads on which much is read at once.
+    pub(crate) heavy: Arc<Semaphore>,
     pub(crate) objects: Mutex<Objects>,
     pub(crate) tally: Mutex<Tally>,
     /// The terminal of whoever started it.
@@ -169,6 +172,7 @@ impl Run {
             over: CancellationToken::new(),
             terms: ArcSwap::from_pointee(terms),
             room: ArcSwap::from_pointee(Room::of(sizes)),
+            heavy: heavy::share(),
             objects: Mutex::default(),
             tally: Mutex::default(),
             notices: None,

@@ -6,6 +6,7 @@ mod front_tls;
 mod handle;
 mod holdings;
 mod listeners;
+mod look;
 mod names;
 mod notify;
 mod readiness;
@@ -35,6 +36,7 @@ use crate::gate::start;
 use crate::gate::{Gate, RUN_BODIES, Views};
 use crate::health::{Health, Sources};
 use crate::intake::front::Gateway;
+use crate::intake::strangers::Strangers;
 use crate::policies::watch::{PolicyFolder, Record};
 use crate::record;
 use crate::run::{CONNECTIONS, EXCHANGES, Sizes};
@@ -200,11 +202,13 @@ impl Service {
             gateway: Gateway::new(&config.providers),
             tls: front_tls::of(&config.listen)?,
             connections: config.limits.connections as usize,
+            strangers: Strangers::at_most(config.limits.per_address as usize),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
         let handle = Arc::new(Handle::new(Arc::clone(&attachments), listening.second_handles()?));
         drop(gate.service.set(Arc::clone(&handle)));
+        look::at_gauges(&gate, &handle);
         let health = listening.health.try_clone("health")?;
         let readiness = readiness::of(&gate, &folder, &attachments, &handle);
         accepting.start(listening)?;
@@ -344,12 +348,15 @@ async fn policies(config: &Config, gate: &Arc<Gate>) -> Result<PolicyFolder, Ser
             });
             let body = record::InForce { policies: hex(policies.digest()), files: files.collect() };
             let entered = pen.journal.commit(Kind::Policy, Who::default(), &body).await;
+            look::name(&pen, &policies);
             entered.map(|_receipt| ()).map_err(|error| error.to_string())
         })
     });
-    PolicyFolder::open(config.policy.clone(), gate.clock.clone(), record, gate.metrics.clone())
+    let folder = PolicyFolder::open(config.policy.clone(), gate.clock.clone(), record)
         .await
-        .map_err(|error| ServeError::Policy(error.to_string()))
+        .map_err(|error| ServeError::Policy(error.to_string()))?;
+    look::at_readings(gate, &folder);
+    Ok(folder)
 }
 
 /// Attaches units anew as they are started anew: each has another control group then.

@@ -43,6 +43,8 @@ pub struct Heard {
     pub pieces: Vec<Piece>,
     /// What the provider has counted so far, where this event says so. It replaces what was heard before.
     pub usage: Option<Usage>,
+    /// The model that the answer names, where this event counts or is the whole answer.
+    pub model: Option<String>,
     /// Ids of objects at the provider that this run is now given.
     pub objects: Vec<String>,
     /// Tool calls that begin here.
@@ -59,10 +61,17 @@ impl Heard {
             kind,
             pieces: Vec::new(),
             usage: None,
+            model: None,
             objects: Vec::new(),
             calls: Vec::new(),
             last: false,
         }
+    }
+
+    /// Notes the name of the model that `holder` gives, if it gives one.
+    pub(crate) fn model_in(&mut self, holder: crate::json::Value<'_, '_>) {
+        self.model =
+            holder.get("model").and_then(|name| name.as_str()).map(std::borrow::Cow::into_owned);
     }
 }
 

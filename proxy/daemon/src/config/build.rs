@@ -46,9 +46,12 @@ impl Building<'_> {
             rule.map(|rule| (text.to_owned(), rule)).or(Err(None))
         });
         let upstream = Upstream { ca: self.paths(&["upstream", "ca"]), connect_to };
-        let connections = self.value(&["limits", "connections"], |text| {
-            text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or(None)
-        });
+        let mut limit = |name| {
+            self.value(&["limits", name], |text| {
+                text.parse().ok().filter(|count| (1..=1_000_000).contains(count)).ok_or(None)
+            })
+        };
+        let (connections, per_address) = (limit("connections"), limit("per_address"));
         Some(Config {
             mode: mode?,
             state: state?,
@@ -60,7 +63,7 @@ impl Building<'_> {
             listen,
             drain: Drain { delay: delay?, streams: streams? },
             upstream,
-            limits: Limits { connections: connections? },
+            limits: Limits { connections: connections?, per_address: per_address? },
         })
     }
 

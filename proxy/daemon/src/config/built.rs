@@ -215,4 +215,6 @@ pub struct Upstream {
 pub struct Limits {
     /// Client connections open at a time.
     pub connections: u32,
+    /// Those of them from one address of which no agent is known yet.
+    pub per_address: u32,
 }

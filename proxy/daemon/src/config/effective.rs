@@ -38,7 +38,7 @@ impl Config {
             listen,
             drain: Drain { delay, streams },
             upstream: Upstream { ca, connect_to },
-            limits: Limits { connections },
+            limits: Limits { connections, per_address },
         } = self;
         let mut all = Values::default();
         let mode = match mode {
@@ -68,6 +68,7 @@ impl Config {
         all.each("upstream.ca", ca.iter().map(|path| path.display()));
         all.each("upstream.connect_to", connect_to.iter().map(|(written, _)| written));
         all.put("limits.connections", connections);
+        all.put("limits.per_address", per_address);
         all.0
     }
 

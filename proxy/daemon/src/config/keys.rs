@@ -227,6 +227,12 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     key("limits.connections", Like::Count(1, 1_000_000), "Client connections open at a time")
         .or("16384"),
+    key(
+        "limits.per_address",
+        Like::Count(1, 1_000_000),
+        "Those of them from one address (of IPv6: from one /64) that have not said whose they are; more are closed",
+    )
+    .or("1024"),
     key("control", Like::NotBuilt, "Control API and console"),
 ];
 

@@ -41,7 +41,7 @@ drain: { delay: 0s, streams: 2m }
 upstream:
   ca: [a.pem, /b.pem]
   connect_to: ["api.openai.com:443:127.0.0.1:8443"]
-limits: { connections: 7 }
+limits: { connections: 7, per_address: 3 }
 "#;
 
 #[test]
@@ -83,6 +83,7 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.listen, listen);
     let drain = Drain { delay: Duration::ZERO, streams: Duration::from_mins(2) };
     assert_eq!((config.drain, config.limits.connections), (drain, 7));
+    assert_eq!(config.limits.per_address, 3);
     assert_eq!(config.upstream.ca, [etc("a.pem"), "/b.pem".into()]);
     assert!(config.upstream.connect_to[0].1.fits("api.openai.com", 443));
 }

@@ -26,19 +26,30 @@ const UNIT: u64 = 1024;
 
 /// Bytes of request bodies that the whole gate holds at once.
 #[derive(Debug, Clone)]
-pub struct ByteBudget(Arc<Semaphore>);
+pub struct ByteBudget {
+    left: Arc<Semaphore>,
+    units: usize,
+}
 
 impl ByteBudget {
     /// A budget of `bytes`.
     #[must_use]
     pub fn of(bytes: u64) -> Self {
         let units = usize::try_from(bytes / UNIT).unwrap_or(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))))
+        let units = units.min(Semaphore::MAX_PERMITS);
+        Self { left: Arc::new(Semaphore::new(units)), units }
+    }
+
+    /// How many bytes are taken.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        let units = self.units.saturating_sub(self.left.available_permits());
+        u64::try_from(units).unwrap_or(u64::MAX).saturating_mul(UNIT)
     }
 
     fn take(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let units = u32::try_from(bytes.div_ceil(UNIT)).ok()?;
-        Arc::clone(&self.0).try_acquire_many_owned(units).ok()
+        Arc::clone(&self.left).try_acquire_many_owned(units).ok()
     }
 }
 
@@ -203,7 +214,9 @@ mod tests {
         assert_eq!(held.bytes.len(), 2048);
         let second = collect(&mut body(), 4096, [&run, &gate]).await;
         assert_eq!(second.unwrap_err(), Unread::NoRoom);
+        assert_eq!((run.taken(), gate.taken()), (2048, 2048));
         drop(held);
+        assert_eq!(gate.taken(), 0);
         assert!(collect(&mut body(), 4096, [&run, &gate]).await.is_ok());
     }
 }

@@ -13,9 +13,10 @@ use http_body_util::Full;
 use wire::{Amendment, AnswerTerms, Edit, Reading, Scanned};
 
 use super::gather::Body;
-use super::{Exchange, Reply};
+use super::{Exchange, Reply, Stop};
 use crate::answer;
 use crate::keys;
+use crate::metrics::{Metrics, Step, UpstreamFault};
 use crate::places;
 use crate::record::Amended;
 use crate::upstream::headers::Coding;
@@ -53,41 +54,44 @@ const HEAD_WITHIN: Duration = Duration::from_mins(45);
 
 impl Exchange {
     /// The bytes that leave: those that came, but for what the decision changes.
-    pub(crate) fn amend(
+    pub(crate) async fn amend(
         &self,
         head: &Parts,
         body: &Body,
         reading: &Reading<'_>,
         scanned: &Scanned,
         redact: bool,
-    ) -> Outbound {
+        reply: &mut Reply,
+    ) -> Result<Outbound, Stop> {
         let output_limit = match &self.case.budget {
             Known::Fact(Reservation::Granted { output_limit, .. }) => *output_limit,
             Known::Fact(_) | Known::Missing(_) => None,
         };
         let include_usage = self.endpoint.class == EndpointClass::Priced && reading.usage_missing;
         let amendment = Amendment { include_usage, output_limit };
-        let mut edits: Vec<Edit> = self.dialect.amend(&self.endpoint, reading, &amendment);
-        let mut redacted = 0;
-        if redact {
-            let splices = wire::redactions(scanned);
-            redacted = splices.len();
-            edits.extend(splices);
-        }
-        let (body, decoded) = if edits.is_empty() {
-            (body.sent.clone(), false)
-        } else {
-            (Bytes::from(wire::splice(&body.decoded, &edits)), true)
+        let (dialect, endpoint) = (self.dialect, &self.endpoint);
+        let splice = || {
+            let mut edits: Vec<Edit> = dialect.amend(endpoint, reading, &amendment);
+            let mut redacted = 0;
+            if redact {
+                let splices = wire::redactions(scanned);
+                redacted = splices.len();
+                edits.extend(splices);
+            }
+            let spliced =
+                (!edits.is_empty()).then(|| Bytes::from(wire::splice(&body.decoded, &edits)));
+            (spliced, redacted)
         };
-        Outbound {
-            body,
-            decoded,
+        let (spliced, redacted) = self.at_once(body.decoded.len(), reply, splice).await?;
+        Ok(Outbound {
+            decoded: spliced.is_some(),
+            body: spliced.unwrap_or_else(|| body.sent.clone()),
             terms: AnswerTerms {
                 head_only: head.method == http::Method::HEAD,
                 usage_added: include_usage,
             },
             amended: Amended { include_usage, output_limit, redacted: redacted as u64 },
-        }
+        })
     }
 
     /// Sends it to the address that was judged.
@@ -101,7 +105,9 @@ impl Exchange {
         let Some(target) = self.resolved.take() else {
             return Err(Failure::NotSent(super::unsealed()));
         };
-        let request = self.outbound(&head, out).map_err(Failure::NotSent)?;
+        let mut request = self.outbound(&head, out).map_err(Failure::NotSent)?;
+        self.span.send(request.headers_mut());
+        self.work.done(Step::Send, &self.gate);
         let key = PoolKey {
             tenant: Arc::clone(&self.run.tenant),
             credential: self.key().map(|key| key.credential.as_str().into()),
@@ -116,8 +122,11 @@ impl Exchange {
             () = answer::sleep_for(self.expires_in()) => Err(Failure::Sent(super::expired())),
             () = reply.closed() => Err(Failure::Gone),
             sent = tokio::time::timeout(HEAD_WITHIN, sending) => match sent {
-                Ok(sent) => sent.map_err(|error| failure(&error)),
-                Err(_elapsed) => Err(Failure::Sent(upstream::silent(&route.host))),
+                Ok(sent) => sent.map_err(|error| failure(&error, &self.gate.metrics)),
+                Err(_elapsed) => {
+                    self.gate.metrics.upstream_failed(UpstreamFault::Timeout);
+                    Err(Failure::Sent(upstream::silent(&route.host)))
+                }
             },
         }
     }
@@ -166,7 +175,8 @@ fn forms(head: &Parts, places: &'static [wire::Place]) -> Vec<Form> {
         .collect()
 }
 
-fn failure(error: &UpstreamError) -> Failure {
+fn failure(error: &UpstreamError, metrics: &Metrics) -> Failure {
+    metrics.upstream_failed(error.into());
     let refusal = upstream::refusal(error);
     if error.may_have_sent() { Failure::Sent(refusal) } else { Failure::NotSent(refusal) }
 }

@@ -14,10 +14,11 @@ use decide::policy::Mode;
 use decide::{Known, Missing};
 use http::request::Parts;
 use hyper::body::Incoming;
-use wire::{Reading, Role, Scanned};
+use wire::{PriceFacts, Reading, Role, Scanned};
 
 use super::body::{self, Held, Unread};
 use super::{Exchange, Reply, Stop, settle};
+use crate::heavy;
 use crate::keys;
 use crate::listen::strict::Framed;
 use crate::money::{self, WorstCase, books::Payer};
@@ -109,7 +110,11 @@ impl Exchange {
         Ok(match read {
             Ok(whole) => {
                 let sent = whole.bytes.clone();
-                let (decoded, fault) = decoded(head, &sent, limit);
+                // What is encoded may come to any length.
+                let coded = head.headers.contains_key(http::header::CONTENT_ENCODING);
+                let size = if coded { usize::MAX } else { sent.len() };
+                let decoding = self.at_once(size, reply, || decoded(head, &sent, limit));
+                let (decoded, fault) = decoding.await?;
                 Body {
                     sent,
                     decoded,
@@ -141,14 +146,17 @@ impl Exchange {
     }
 
     /// What is asked, of whom, and how often: from the whole request.
-    pub(crate) async fn gather_filtering(
+    pub(crate) async fn gather_filtering<'b>(
         &mut self,
         head: &Parts,
-        body: &Body,
-        reading: &Reading<'_>,
+        body: &'b Body,
         reply: &mut Reply,
-    ) -> Result<(), Stop> {
-        self.case.envelope = self.envelope(head, body, reading);
+    ) -> Result<Reading<'b>, Stop> {
+        self.work.begin(&self.gate);
+        let (dialect, endpoint) = (self.dialect, &self.endpoint);
+        let read = || dialect.read(endpoint, head, &body.decoded);
+        let reading = self.at_once(body.decoded.len(), reply, read).await?;
+        self.case.envelope = self.envelope(head, body, &reading);
         self.case.ask = Known::Fact(reading.ask.clone().map(|mut ask| {
             ask.foreign_objects = self.run.not_ours(&reading.objects);
             ask
@@ -158,7 +166,7 @@ impl Exchange {
         let (rate, _entered) = self.gate.rates.enter(&self.run.agent, limit, self.case.received);
         self.case.rate = Known::Fact(rate);
         self.case.address = self.address(reply).await?;
-        Ok(())
+        Ok(reading)
     }
 
     /// What is wrong with the request. Of one that was cut off for it there is nothing that observe could send.
@@ -194,7 +202,10 @@ impl Exchange {
             return Ok(Known::Fact(Address::NotLookedUp));
         }
         let resolving = self.run.upstream.resolver.resolve(&route.host, route.port);
-        Ok(match self.unless_stopped(reply, resolving).await? {
+        let paused = self.work.pause(&self.gate.clock);
+        let resolved = self.unless_stopped(reply, resolving).await?;
+        self.work.resume(paused, &self.gate.clock);
+        Ok(match resolved {
             Ok(resolved) => {
                 let fact = settle::address(&resolved);
                 self.resolved = Some(resolved);
@@ -208,28 +219,27 @@ impl Exchange {
     }
 
     /// What the request carries, by class.
-    pub(crate) fn gather_content(
+    pub(crate) async fn gather_content(
         &mut self,
         head: &Parts,
         body: &Body,
         reading: &Reading<'_>,
-    ) -> Scanned {
-        let scanned = wire::scan_request(
-            head,
-            self.dialect.places(),
-            reading.document.as_ref(),
-            &body.decoded,
-        );
+        reply: &mut Reply,
+    ) -> Result<Scanned, Stop> {
+        let (places, document) = (self.dialect.places(), reading.document.as_ref());
+        let scan = || wire::scan_request(head, places, document, &body.decoded);
+        let scanned = self.at_once(body.decoded.len(), reply, scan).await?;
         self.case.findings = Known::Fact(Findings {
             secrets: scanned.findings.secrets.clone(),
             replaceable: scanned.findings.replaceable,
         });
-        scanned
+        Ok(scanned)
     }
 
     /// Sets the worst case aside, waiting for other open reservations where that can help.
     pub(crate) async fn gather_engines(
         &mut self,
+        body: &Body,
         reading: &Reading<'_>,
         reply: &mut Reply,
     ) -> Result<(), Stop> {
@@ -247,7 +257,10 @@ impl Exchange {
         if written.is_some() {
             ask.to_mut().output_limit = written;
         }
-        let worst = match self.worst_case(&ask, reading) {
+        let document = reading.document.as_ref();
+        let facts = || document.map(wire::price_facts).unwrap_or_default();
+        let facts = self.at_once(body.decoded.len(), reply, facts).await?;
+        let worst = match self.worst_case(&ask, &facts) {
             Ok(worst) => worst,
             Err(refused) => {
                 self.case.budget = Known::Fact(refused);
@@ -261,7 +274,9 @@ impl Exchange {
             worst,
         };
         let reserving = self.gate.books.reserve_or_wait(asked, &self.gate.clock, PATIENCE);
+        let paused = self.work.pause(&self.gate.clock);
         let mut answer = self.unless_stopped(reply, reserving).await?;
+        self.work.resume(paused, &self.gate.clock);
         if let money::Answer::Granted(booked) = &mut answer {
             booked.output_limit = booked.output_limit.or(written);
             self.booked = Some(booked.clone());
@@ -281,10 +296,9 @@ impl Exchange {
         Some(most.map_or(limit, |most| limit.min(most)))
     }
 
-    fn worst_case(&self, ask: &Ask, reading: &Reading<'_>) -> Result<WorstCase, Reservation> {
+    fn worst_case(&self, ask: &Ask, facts: &PriceFacts) -> Result<WorstCase, Reservation> {
         let unpriced = || Reservation::Unpriced { model: ask.model.clone() };
         let price = self.price().ok_or_else(unpriced)?;
-        let facts = reading.document.as_ref().map(wire::price_facts).unwrap_or_default();
         let fields: Vec<(&str, &str)> =
             facts.fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let ceiling = self.subject.terms.contract().and_then(|contract| contract.provider_calls);
@@ -309,6 +323,20 @@ impl Exchange {
             model: ask.model.clone(),
             cost_center: self.subject.terms.policy.cost_center.clone(),
         }
+    }
+
+    /// Does `work` on so many `bytes`: here, or on a thread that gives way to others.
+    pub(crate) async fn at_once<T: Send>(
+        &self,
+        bytes: usize,
+        reply: &mut Reply,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, Stop> {
+        if bytes <= heavy::LARGE {
+            return Ok(work());
+        }
+        let turn = self.gate.heavy.turn(&self.run.heavy);
+        Ok(self.unless_stopped(reply, turn).await?.take(work))
     }
 
     /// Waits for `work`, for a kill switch, or until nobody waits for the answer any more.

@@ -7,6 +7,7 @@ use http::Response;
 use wire::{Heard, Told};
 
 use super::forward::{Failure, Outbound};
+use super::report::{self, Ending, Over};
 use super::{Exchange, Reply};
 use crate::answer::body::AnswerBody;
 use crate::clock;
@@ -15,23 +16,28 @@ use crate::gate::Gate;
 use crate::intake::Connection;
 use crate::journal::Unrecorded;
 use crate::keys::KeyUsed;
+use crate::metrics::{Intake, Step};
 use crate::money::books::Booked;
 use crate::money::{self, Settlement};
 use crate::record::{Amended, Concluded, Decided, Outcome, Usage};
 use crate::route::Route;
 use crate::subject::Subject;
+use crate::telemetry::ExchangeSpan;
 use crate::upstream::resolve::Resolved;
 
+/// What was asked where nothing of it was read.
+const UNREAD: &str = "unread";
 /// Headers in which providers name their own id of a request.
 const PROVIDER_IDS: [&str; 2] = ["x-request-id", "request-id"];
 
 impl Exchange {
     /// Puts the decision on disk. A refusal that only repeats many like it is counted instead.
     pub(super) async fn record(
-        &self,
+        &mut self,
         decision: &Decision,
         out: Option<&Outbound>,
     ) -> Result<(), Unrecorded> {
+        self.work.done(Step::Judge, &self.gate);
         let key = self.key();
         let written = Written {
             booked: self.booked.clone(),
@@ -42,7 +48,9 @@ impl Exchange {
             trace: &self.trace,
             ..Written::of(&self.gate, &self.subject, &self.route, &self.case, decision)
         };
-        written.commit().await
+        written.commit().await?;
+        self.work.done(Step::Record, &self.gate);
+        Ok(())
     }
 
     pub(crate) fn key(&self) -> Option<&decide::case::Key> {
@@ -81,12 +89,13 @@ impl Exchange {
     }
 
     /// Nothing may leave that is not recorded.
-    pub(super) fn answer_unrecorded(&self, error: &Unrecorded, reply: Reply) {
+    pub(super) fn answer_unrecorded(&mut self, error: &Unrecorded, reply: Reply) {
         tracing::error!(%error, id = self.case.id, "refused: not recorded");
         self.tell(
             &Refusal { rule: RuleId("verdict/seal"), reason: Missing::Unreachable.into() },
             reply,
         );
+        self.over(&Ending::unrecorded(self.gate.clock.now()));
     }
 
     /// Carried out, and nothing came back.
@@ -141,7 +150,7 @@ impl Exchange {
         self.open = false;
         let now = self.gate.clock.now();
         let how = self.settlement(&ended);
-        let Ended { mut outcome, usage, first_byte, .. } = ended;
+        let Ended { mut outcome, usage, first_byte, answered_by, streamed, .. } = ended;
         if self.booked.take().is_some() {
             outcome.settled = self.gate.books.settle(&self.case.id, how, now);
         }
@@ -167,6 +176,8 @@ impl Exchange {
         }
         let who = self.run.who(outcome.key.as_deref());
         self.gate.journal.ride(Kind::Outcome, who, &outcome);
+        let answered_by = answered_by.as_deref();
+        self.over(&Ending { answered_by, streamed, ..Ending::of(&outcome, now) });
     }
 
     /// What becomes of the reservation. Only a whole answer's figure is the provider's last word;
@@ -206,10 +217,7 @@ impl Exchange {
     }
 
     fn model(&self) -> Option<&str> {
-        match &self.case.ask {
-            Known::Fact(ask) => ask.as_ref().map(|ask| ask.model.as_str()),
-            Known::Missing(_) => None,
-        }
+        report::asked(&self.case)
     }
 
     /// The price of the model that is asked.
@@ -236,25 +244,32 @@ pub(crate) struct Ended {
     sent: bool,
     /// The provider's answer came to its end.
     pub(crate) finished: bool,
+    /// The answer is a stream of events.
+    streamed: bool,
+    /// The model that the answer names.
+    answered_by: Option<String>,
     first_byte: Option<Timestamp>,
 }
 
 impl Ended {
-    /// Of an exchange whose answer begins with `head`.
-    pub(crate) fn answered(head: &http::response::Parts) -> Self {
+    /// Of an exchange whose answer begins with `head` and is a stream of events, or is not.
+    pub(crate) fn answered(head: &http::response::Parts, streamed: bool) -> Self {
         let provider_id = PROVIDER_IDS
             .iter()
             .find_map(|name| head.headers.get(*name)?.to_str().ok())
             .map(|id| id.chars().take(128).collect());
         let outcome =
             Outcome { status: Some(head.status.as_u16()), provider_id, ..Outcome::default() };
-        Self { outcome, sent: true, ..Self::default() }
+        Self { outcome, sent: true, streamed, ..Self::default() }
     }
 
     /// Takes in what one event of the answer says.
     pub(crate) fn note(&mut self, heard: &Heard) {
         if let Some(usage) = &heard.usage {
             self.usage = Some(money_usage(usage));
+        }
+        if let (Some(model), None) = (&heard.model, &self.answered_by) {
+            self.answered_by = Some(model.chars().take(128).collect());
         }
         self.outcome.calls.extend(heard.calls.iter().map(|call| call.name.clone()));
     }
@@ -323,6 +338,9 @@ impl<'a> Written<'a> {
         match &self.decision.outcome {
             decide::Outcome::Refuse(refusal) => {
                 run.note_refused(refusal, &route.host, &self.case.id);
+                if let Some(fault) = report::key_fault(refusal, self.case, &run.agent) {
+                    gate.metrics.key_refused(fault);
+                }
                 let rule = refusal.rule.name();
                 gate.metrics.decisions.with_label_values(&["refuse", rule]).inc();
                 if !gate.journal.is_single(subject.source(), refusal) {
@@ -363,28 +381,37 @@ pub(crate) async fn refuse_connection(
     gate: &Gate,
     subject: &Subject,
     route: &Route,
+    intake: Option<Intake>,
     refusal: Refusal,
 ) {
     let Ok(id) = clock::ulid(gate.clock.now()) else { return };
-    refuse(gate, subject, route, id, refusal).await;
+    refuse(gate, subject, route, intake, (id, refusal)).await;
 }
 
-/// Records the refusal `id` of what was not read.
+/// Records the refusal of what was not read, under its id. What came in by no intake, a question for
+/// an address, is not counted among the requests.
 pub(crate) async fn refuse(
     gate: &Gate,
     subject: &Subject,
     route: &Route,
-    id: String,
-    refusal: Refusal,
+    intake: Option<Intake>,
+    (id, refusal): (String, Refusal),
 ) {
     let received = gate.clock.now();
     let mut case = Case::opened(id, received);
     case.caller = Known::Fact(subject.caller());
     case.destination = Known::Fact(route.fact(&subject.terms, None, true));
+    let rule = refusal.rule.0;
     let decision =
         Decision { outcome: decide::Outcome::Refuse(refusal), observed: None, trail: Vec::new() };
+    let mut ending = Ending::refused(rule, received);
     if let Err(error) = Written::of(gate, subject, route, &case, &decision).commit().await {
         tracing::error!(%error, "a refused connection is not recorded");
+        ending = Ending::unrecorded(received);
+    }
+    if let Some(intake) = intake {
+        let over = Over { gate, subject, route, intake, case: &case, operation: UNREAD };
+        over.tell(ExchangeSpan::none(), &ending);
     }
 }
 
@@ -406,7 +433,8 @@ pub(crate) async fn refuse_busy(
     let hint = hint_in(&subject.run.id, subject.run.setting, &refusal);
     let told = Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
     let response = whole(wire::dialect(route.provider).refuse(&told));
-    refuse(gate, subject, route, id, refusal).await;
+    let intake = Some(connection.intake(route));
+    refuse(gate, subject, route, intake, (id, refusal)).await;
     Ok(response)
 }
 

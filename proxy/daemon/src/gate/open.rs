@@ -11,6 +11,7 @@ use crate::clock::{self, Clock};
 use crate::exchange::body::ByteBudget;
 use crate::folder::StateFolder;
 use crate::gate::socket::{StateKey, load_or_make_master_key};
+use crate::heavy::Heavy;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::kills::Kills;
@@ -101,6 +102,8 @@ pub(crate) fn open(state: &StateFolder) -> Result<(Arc<Gate>, StateKey, Views), 
         vault,
         leaves,
         bodies: ByteBudget::of(BODIES),
+        heavy: Heavy::start()
+            .map_err(|error| system("starting threads")(std::io::Error::other(error)))?,
         metrics: Metrics::new().map_err(|error| StartError::Catalog(error.to_string()))?,
         runs: Mutex::default(),
         turn: super::acts::Turn::default(),

@@ -63,6 +63,8 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
+    /// The certificate of the deployment's CA.
+    Authority,
     /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
     HandOver,
 }
@@ -269,6 +271,11 @@ pub enum Answer {
     Attachments {
         /// Each, and how it stands.
         attachments: Vec<attached::Listed>,
+    },
+    /// The certificate of the deployment's CA.
+    Authority {
+        /// As PEM.
+        pem: String,
     },
     /// The listeners follow as descriptors, in this order, in one message of one byte.
     HandedOver {

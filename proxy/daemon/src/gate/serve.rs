@@ -124,6 +124,7 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 Ok(text) => Answer::Metrics { text },
                 Err(error) => failed(&format!("the metrics cannot be written: {error}")),
             },
+            Ask::Authority => Answer::Authority { pem: gate.leaves.authority().pem() },
             Ask::HandOver => match hand_over(gate, &mut conn) {
                 // Open until this process has ended, which is what the other one waits for.
                 Ok(()) => continue,

@@ -34,6 +34,10 @@ pub struct Views {
 pub(crate) struct Shared(Arc<Mutex<Views>>);
 
 /// What of a decision or an outcome the views follow: its first members.
+#[expect(
+    clippy::option_option,
+    reason = "the inner one is the member's own: an outcome without money"
+)]
 #[derive(Default)]
 struct Beginning {
     booked: Option<Booked>,

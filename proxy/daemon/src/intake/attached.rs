@@ -7,12 +7,14 @@ use tokio::net::TcpStream;
 
 use super::peer::Peer;
 use super::redirected::going;
+use super::strangers::Stranger;
 use super::tunnel::{self, Going};
 use super::{Callers, Connection, Far};
 use crate::agents::Agents;
 use crate::attached::Attachments;
 use crate::gate::Gate;
 use crate::listen::dns::Addresses;
+use crate::metrics::Intake;
 
 /// What is needed to take a connection of an attached control group.
 #[derive(Debug)]
@@ -26,7 +28,12 @@ pub(crate) struct Attached {
 }
 
 /// One redirected connection; one that was not redirected is closed.
-pub(crate) async fn one(attached: &Attached, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn one(
+    attached: &Attached,
+    stream: TcpStream,
+    peer: SocketAddr,
+    stranger: Stranger,
+) {
     let Attached { gate, agents, attachments, names } = attached;
     let origin = stream.local_addr().ok().and_then(|at| attachments.origin(peer, at));
     let Some(origin) = origin else {
@@ -34,8 +41,8 @@ pub(crate) async fn one(attached: &Attached, stream: TcpStream, peer: SocketAddr
         return;
     };
     let peer = Peer { cgroup: Some(origin.by.cgroup.to_string()), ..Peer::at(peer.ip()) };
-    let far = Far { agents: Arc::clone(agents), peer, key: None };
-    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far));
+    let far = Far { agents: Arc::clone(agents), peer, key: None, stranger };
+    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far), Intake::Transparent);
     // A program that looked the name up before it was attached knows only the address.
     let going = Going { by_host: true, ..going(origin.wanted, names) };
     tunnel::carry(connection, stream, going).await;

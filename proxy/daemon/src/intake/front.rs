@@ -19,6 +19,7 @@ use wire::Told;
 use zeroize::Zeroizing;
 
 use super::peer::Peer;
+use super::strangers::Stranger;
 use super::tunnel::{self, Going};
 use super::{Callers, Connection, Far, serve_with};
 use crate::agents::Agents;
@@ -28,6 +29,7 @@ use crate::exchange::{self, Unanswered, settle};
 use crate::gate::Gate;
 use crate::keys::Owner;
 use crate::listen::strict::Framed;
+use crate::metrics::Intake;
 use crate::route::{Route, named_as};
 use crate::subject::Subject;
 
@@ -42,12 +44,17 @@ pub(crate) struct Front {
 }
 
 /// Serves one connection, in clear or after its TLS.
-pub(crate) async fn one<S>(front: Arc<Front>, stream: S, peer: Peer, h2: bool)
-where
+pub(crate) async fn one<S>(
+    front: Arc<Front>,
+    stream: S,
+    (peer, stranger): (Peer, Stranger),
+    h2: bool,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let far = Far { agents: Arc::clone(&front.agents), peer, key: None };
-    let connection = Connection::of(Arc::clone(&front.gate), Callers::Peer(far.clone()));
+    let far = Far { agents: Arc::clone(&front.agents), peer, key: None, stranger };
+    let connection =
+        Connection::of(Arc::clone(&front.gate), Callers::Peer(far.clone()), Intake::Gateway);
     let at = Arc::clone(&connection);
     let caller = Arc::new(Caller { front, connection, far });
     let ask = move |request| ask(Arc::clone(&caller), request);
@@ -105,7 +112,7 @@ async fn forward(
         Asked::Nothing => Arc::clone(&caller.connection),
         Asked::Key(key) => {
             let far = Far { key: Some(key), ..caller.far.clone() };
-            Connection::of(Arc::clone(&caller.front.gate), Callers::Peer(far))
+            Connection::of(Arc::clone(&caller.front.gate), Callers::Peer(far), Intake::Absolute)
         }
         Asked::Unknown => return unauthenticated(caller, &route).await,
     };
@@ -128,8 +135,9 @@ fn absolute(caller: &Caller, uri: &Uri, headers: &HeaderMap) -> Option<(Route, U
     });
     let provider = caller.front.agents.stranger().terms.holdings.provider_of(&host);
     // What the request says of its host has been held against the URL here.
-    let named_by_request = false;
-    let route = Route { agrees, named_by_request, ..Route::new(host, port, scheme, provider) };
+    let (named_by_request, absolute) = (false, true);
+    let route =
+        Route { agrees, named_by_request, absolute, ..Route::new(host, port, scheme, provider) };
     let origin = origin_form(uri.path_and_query().map_or("/", PathAndQuery::as_str))?;
     Some((route, origin))
 }
@@ -150,7 +158,7 @@ async fn tunnel(
         Asked::Unknown => return unauthenticated(caller, &route).await,
     };
     let far = Far { key, ..caller.far.clone() };
-    let connection = Connection::of(Arc::clone(&front.gate), Callers::Peer(far));
+    let connection = Connection::of(Arc::clone(&front.gate), Callers::Peer(far), Intake::Connect);
     let subject = connection.subject();
     if let Some(refusal) = connection.refusal(&subject, &route) {
         return refused(caller, &subject, &route, refusal, StatusCode::FORBIDDEN).await;
@@ -202,7 +210,8 @@ async fn refused(
     let told = Told { refusal: &refusal, decision: &id, hint: hint.as_deref(), trace: Some(&id) };
     let mut response = wire::dialect(None).refuse(&told).map(AnswerBody::whole);
     *response.status_mut() = status;
-    settle::refuse(gate, subject, route, id, refusal).await;
+    let intake = if route.absolute { Intake::Absolute } else { Intake::Connect };
+    settle::refuse(gate, subject, route, Some(intake), (id, refusal)).await;
     Ok(response)
 }
 

@@ -11,6 +11,7 @@ use super::tunnel::{self, Going};
 use super::{Callers, Connection};
 use crate::gate::Gate;
 use crate::listen::dns::Addresses;
+use crate::metrics::{Intake, Listener};
 use crate::run::Run;
 
 /// What is accepted for one run.
@@ -43,6 +44,7 @@ pub(crate) async fn accept(redirected: Arc<Redirected>, listener: TcpListener) {
             Ok(((stream, peer), room)) => {
                 let redirected = Arc::clone(&redirected);
                 run.tasks.spawn(async move {
+                    let _open = redirected.gate.metrics.connected(Listener::Transparent);
                     let over = redirected.run.over.clone();
                     tokio::select! {
                         biased;
@@ -72,7 +74,8 @@ async fn one(redirected: &Redirected, stream: TcpStream, peer: SocketAddr) {
         tracing::debug!(%error, "a connection ended before it began");
         return;
     }
-    let connection = Connection::of(Arc::clone(gate), Callers::Run(Arc::clone(run)));
+    let connection =
+        Connection::of(Arc::clone(gate), Callers::Run(Arc::clone(run)), Intake::Transparent);
     tunnel::carry(connection, stream, going(asked, names)).await;
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 
 use super::peer::Peer;
+use super::strangers::Stranger;
 use super::tunnel::{self, Going};
 use super::{Callers, Connection, Far};
 use crate::agents::Agents;
 use crate::gate::Gate;
 use crate::listen::routed::Own;
+use crate::metrics::Intake;
 
 /// One connection that was routed here. Whoever sent it says in its own words where to: the address
 /// that it dialled is where the gate's answer seems to come from, and a hint.
@@ -19,7 +21,7 @@ pub(crate) async fn one(
     agents: &Arc<Agents>,
     own: &Own,
     stream: TcpStream,
-    peer: SocketAddr,
+    (peer, stranger): (SocketAddr, Stranger),
 ) {
     let asked = match own.destination(stream.local_addr()) {
         Ok(asked) => asked,
@@ -29,8 +31,9 @@ pub(crate) async fn one(
             return;
         }
     };
-    let far = Far { agents: Arc::clone(agents), peer: Peer::at(peer.ip()), key: None };
-    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far));
+    let peer = Peer::at(peer.ip());
+    let far = Far { agents: Arc::clone(agents), peer, key: None, stranger };
+    let connection = Connection::of(Arc::clone(gate), Callers::Peer(far), Intake::Routed);
     let going = Going {
         named: None,
         literal: asked.ip().to_canonical().to_string(),

@@ -148,7 +148,8 @@ where
     let agrees = named.is_none_or(|named| named == host);
     let route = Route { agrees, ..Route::new(host, port, Scheme::Https, provider) };
     if let Some(refusal) = connection.refusal(&subject, &route) {
-        settle::refuse_connection(&connection.gate, &subject, &route, refusal).await;
+        let intake = Some(connection.intake(&route));
+        settle::refuse_connection(&connection.gate, &subject, &route, intake, refusal).await;
         // The client may be gone already.
         drop(hello.refuse(hello::Refusal::AccessDenied).await);
         return None;

@@ -76,6 +76,32 @@ impl Intake {
     }
 }
 
+/// Where a connection was taken. That of the proxy takes three of the ways in, which its requests tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    /// Of what the kernel redirected.
+    Transparent,
+    /// Of the explicit proxy and the gateway.
+    Proxy,
+    /// Of what was routed here.
+    Routed,
+}
+
+impl Listener {
+    /// Every listener.
+    pub const ALL: [Self; 3] = [Self::Transparent, Self::Proxy, Self::Routed];
+
+    /// Its label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transparent => "transparent",
+            Self::Proxy => "proxy",
+            Self::Routed => "routed",
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

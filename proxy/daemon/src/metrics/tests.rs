@@ -1,6 +1,6 @@
 use decide::case::{MicroUsd, Timestamp};
 
-use super::{Ended, Finished, Intake, KeyFault, Metrics};
+use super::{Ended, Finished, Intake, KeyFault, Listener, Metrics};
 use crate::record::Usage;
 
 fn finished() -> Finished<'static> {
@@ -95,7 +95,7 @@ fn an_error_is_named_by_its_rule_and_else_by_the_status() {
 #[test]
 fn a_connection_is_open_until_it_is_dropped() {
     let metrics = Metrics::new().unwrap();
-    let open = metrics.connected(Intake::Routed);
+    let open = metrics.connected(Listener::Routed);
     assert!(metrics.render().unwrap().contains(r#"connections_open{intake="routed"} 1"#));
     drop(open);
     let text = metrics.render().unwrap();
@@ -118,4 +118,13 @@ fn a_policy_that_cannot_be_read_leaves_the_time_of_the_last_good_one() {
     ] {
         assert!(text.contains(line), "{line}");
     }
+}
+
+#[test]
+fn gauges_of_what_others_count_are_set_when_somebody_looks() {
+    let metrics = Metrics::new().unwrap();
+    metrics.look_with(|metrics| metrics.queue.add(7));
+    metrics.look_with(|metrics| metrics.queue.set(0));
+    assert!(metrics.clone().render().unwrap().contains("\ntollgate_ledger_queue_entries 7\n"));
+    assert!(metrics.render().unwrap().contains("\ntollgate_ledger_queue_entries 14\n"));
 }

@@ -2,12 +2,13 @@
 
 mod account;
 mod event;
+mod queue;
 mod report;
 mod state;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ pub use state::{RowId, Short, Spent, State};
 
 use crate::clock::Clock;
 use crate::money::WorstCase;
+use queue::Queue;
 use state::Fit;
 
 /// What an exchange asks to have set aside.
@@ -102,19 +104,13 @@ pub struct Books {
 #[derive(Debug, Default)]
 struct Inner {
     state: State,
-    /// In order of arrival.
-    waiting: VecDeque<Waiter>,
+    waiting: Queue,
     /// Answers that their waiter has not taken yet.
     answers: BTreeMap<u64, Answer>,
-    tickets: u64,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    ticket: u64,
-    ask: Reserve,
-    wake: Arc<Notify>,
-}
+/// After whoever waits now.
+const LAST: u64 = u64::MAX;
 
 impl Books {
     /// Books with this state.
@@ -130,8 +126,7 @@ impl Books {
         if let Some(booked) = inner.state.open(&ask.id) {
             return Answer::Granted(booked.clone());
         }
-        let blocked = inner.blocked(now);
-        inner.try_reserve(ask, &blocked, now).unwrap_or(Answer::Wait)
+        inner.try_reserve(ask, LAST, now).unwrap_or(Answer::Wait)
     }
 
     /// As [`Books::reserve`], but waits its turn for what open exchanges can give back, `patience`
@@ -152,21 +147,19 @@ impl Books {
         if let Some(booked) = inner.state.open(&ask.id) {
             return Ok(Answer::Granted(booked.clone()));
         }
-        let blocked = inner.blocked(now);
-        if let Some(answer) = inner.try_reserve(&ask, &blocked, now) {
-            return Ok(answer);
-        }
-        inner.tickets += 1;
-        let (ticket, wake) = (inner.tickets, Arc::new(Notify::new()));
-        inner.waiting.push_back(Waiter { ticket, ask, wake: Arc::clone(&wake) });
+        let accounts = match inner.try_reserve(&ask, LAST, now) {
+            Ok(answer) => return Ok(answer),
+            Err(accounts) => accounts,
+        };
+        let (ticket, wake) = inner.waiting.join(ask, accounts);
         Err(Seat { books: self, clock: clock.clone(), ticket, wake, done: false })
     }
 
     /// Takes a reservation back: the exchange was refused, or never sent. Nothing of it is recorded.
     pub fn cancel(&self, id: &str, now: Timestamp) {
         let mut inner = self.lock();
-        if inner.state.cancel(id).is_some() {
-            inner.wake_the_next(now);
+        if let Some(booked) = inner.state.cancel(id) {
+            inner.wake_the_next_at(&booked, now);
         }
     }
 
@@ -174,8 +167,8 @@ impl Books {
     pub fn settle(&self, id: &str, how: Settlement, now: Timestamp) -> Option<Settled> {
         let mut inner = self.lock();
         let settled = settled(inner.state.open(id)?, how);
-        inner.state.settle(&settled)?;
-        inner.wake_the_next(now);
+        let booked = inner.state.settle(&settled)?;
+        inner.wake_the_next_at(&booked, now);
         Some(settled)
     }
 
@@ -188,7 +181,7 @@ impl Books {
         for settled in &all {
             inner.state.settle(settled);
         }
-        inner.wake_the_next(now);
+        inner.wake_all(now);
         all
     }
 
@@ -197,7 +190,7 @@ impl Books {
         let released = Released { id: id.to_owned(), spent };
         let mut inner = self.lock();
         inner.state.release(&released)?;
-        inner.wake_the_next(now);
+        inner.wake_all(now);
         Some(released)
     }
 
@@ -205,7 +198,7 @@ impl Books {
     pub fn apply(&self, event: &MoneyEvent, now: Timestamp) {
         let mut inner = self.lock();
         inner.state.apply(event);
-        inner.wake_the_next(now);
+        inner.wake_all(now);
     }
 
     /// Raises the limit of a run, or of somebody's day or month, to `limit`; a limit below the one that
@@ -294,58 +287,70 @@ impl Books {
 }
 
 impl Inner {
-    /// Accounts that somebody in the queue waits for. Who comes later stays behind them.
-    fn blocked(&self, now: Timestamp) -> BTreeSet<AccountId> {
-        let mut blocked = BTreeSet::new();
-        for Waiter { ask, .. } in &self.waiting {
-            if let Fit::Later(contended) = self.fit(ask, now) {
-                blocked.extend(contended);
-            }
-        }
-        blocked
-    }
-
     fn fit(&self, ask: &Reserve, now: Timestamp) -> Fit {
         self.state.fit(&ask.payer, &ask.limits, &ask.worst, now)
     }
 
-    /// The answer, or `None` where it has to wait.
+    /// The answer, or the accounts that it has to wait for: those where others have set the rest aside,
+    /// else those that somebody waits for who came before `ticket`. Nobody overtakes there.
     fn try_reserve(
         &mut self,
         ask: &Reserve,
-        blocked: &BTreeSet<AccountId>,
+        ticket: u64,
         now: Timestamp,
-    ) -> Option<Answer> {
+    ) -> Result<Answer, BTreeSet<AccountId>> {
         let output_limit = match self.fit(ask, now) {
             Fit::Now(limit) => limit,
-            Fit::Later(_) => return None,
-            Fit::Never(short) => return Some(Answer::Refused { asked: ask.worst.total(), short }),
+            Fit::Later(contended) => return Err(contended),
+            Fit::Never(short) => return Ok(Answer::Refused { asked: ask.worst.total(), short }),
         };
-        let behind = |(_, id): &(BudgetScope, AccountId)| blocked.contains(id);
-        if !blocked.is_empty() && AccountId::of(&ask.payer, now).iter().any(behind) {
-            return None;
+        if !self.waiting.is_empty() {
+            let accounts = AccountId::of(&ask.payer, now).into_iter().map(|(_, id)| id);
+            let behind = self.waiting.behind(accounts, ticket);
+            if !behind.is_empty() {
+                return Err(behind);
+            }
         }
         let worst = output_limit.map_or(ask.worst.total(), |limit| ask.worst.with_output(limit));
         let booked =
             Booked { id: ask.id.clone(), at: now.0, payer: ask.payer.clone(), worst, output_limit };
         self.state.book(booked.clone());
-        Some(Answer::Granted(booked))
+        Ok(Answer::Granted(booked))
     }
 
-    /// Answers whoever need not wait any more, in order; nobody overtakes on an account that somebody
-    /// before him waits for.
-    fn wake_the_next(&mut self, now: Timestamp) {
-        let mut blocked = BTreeSet::new();
-        for waiter in std::mem::take(&mut self.waiting) {
-            if let Some(answer) = self.try_reserve(&waiter.ask, &blocked, now) {
-                self.answers.insert(waiter.ticket, answer);
-                waiter.wake.notify_one();
-                continue;
+    /// As [`Self::wake_the_next`], at what `booked` drew on.
+    fn wake_the_next_at(&mut self, booked: &Booked, now: Timestamp) {
+        if !self.waiting.is_empty() {
+            let accounts = AccountId::of(&booked.payer, Timestamp(booked.at));
+            self.wake_the_next(accounts.into_iter().map(|(_, id)| id).collect(), now);
+        }
+    }
+
+    fn wake_all(&mut self, now: Timestamp) {
+        self.wake_the_next(self.waiting.accounts(), now);
+    }
+
+    /// Something changed at `accounts`: answers whoever need not wait for them any more, in order. Only
+    /// the first at an account can be answered, and when it leaves, the first at what it waited for.
+    fn wake_the_next(&mut self, mut accounts: Vec<AccountId>, now: Timestamp) {
+        while let Some(account) = accounts.pop() {
+            while let Some((ticket, ask)) = self.waiting.first(&account) {
+                match self.try_reserve(&ask, ticket, now) {
+                    Ok(answer) => {
+                        let Some(waiter) = self.waiting.leave(ticket) else { break };
+                        self.answers.insert(ticket, answer);
+                        waiter.wake.notify_one();
+                        accounts.extend(waiter.accounts);
+                    }
+                    Err(others) => {
+                        let stays = others.contains(&account);
+                        accounts.extend(self.waiting.moves(ticket, &others));
+                        if stays {
+                            break;
+                        }
+                    }
+                }
             }
-            if let Fit::Later(contended) = self.fit(&waiter.ask, now) {
-                blocked.extend(contended);
-            }
-            self.waiting.push_back(waiter);
         }
     }
 }
@@ -378,11 +383,8 @@ impl Seat<'_> {
         if let Some(answer) = inner.answers.remove(&self.ticket) {
             return answer;
         }
-        let Some(at) = inner.waiting.iter().position(|one| one.ticket == self.ticket) else {
-            return Answer::Wait;
-        };
-        let Some(waiter) = inner.waiting.remove(at) else { return Answer::Wait };
-        inner.wake_the_next(now);
+        let Some(waiter) = inner.waiting.leave(self.ticket) else { return Answer::Wait };
+        inner.wake_the_next(waiter.accounts.into_iter().collect(), now);
         let ask = waiter.ask;
         let none = Short { scope: BudgetScope::Request, left: MicroUsd(0), limit: MicroUsd(0) };
         let short = inner.state.short_now(&ask.payer, &ask.limits, now).unwrap_or(none);
@@ -397,10 +399,12 @@ impl Drop for Seat<'_> {
         }
         let now = self.clock.now();
         let mut inner = self.books.lock();
-        inner.waiting.retain(|waiter| waiter.ticket != self.ticket);
+        if let Some(waiter) = inner.waiting.leave(self.ticket) {
+            inner.wake_the_next(waiter.accounts.into_iter().collect(), now);
+        }
         if let Some(Answer::Granted(booked)) = inner.answers.remove(&self.ticket) {
             inner.state.cancel(&booked.id);
+            inner.wake_the_next_at(&booked, now);
         }
-        inner.wake_the_next(now);
     }
 }

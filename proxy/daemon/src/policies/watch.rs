@@ -9,7 +9,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -21,7 +21,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Policies;
 use super::folder::Look;
 use crate::clock::Clock;
-use crate::metrics::Metrics;
 use crate::yaml::Fault;
 
 /// Between two looks.
@@ -36,6 +35,9 @@ const ATTEMPTS: u32 = 5;
 pub type Record = Box<
     dyn Fn(Arc<Policies>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> + Send + Sync,
 >;
+
+/// Hears of each reading after the first, whatever came of it.
+pub type Heard = Box<dyn Fn(&Result<Reloaded, ReloadError>) + Send + Sync>;
 
 /// Why new contracts did not come into force.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,7 +83,7 @@ pub struct PolicyFolder {
     folder: PathBuf,
     clock: Clock,
     record: Record,
-    metrics: Metrics,
+    heard: OnceLock<Heard>,
     in_force: Arc<ArcSwap<Policies>>,
     standing: ArcSwap<Standing>,
     /// Held while the folder is looked at and read, so that only one does.
@@ -110,12 +112,7 @@ impl PolicyFolder {
     /// # Errors
     ///
     /// There is nothing that could be in force.
-    pub async fn open(
-        folder: PathBuf,
-        clock: Clock,
-        record: Record,
-        metrics: Metrics,
-    ) -> Result<Self, ReloadError> {
+    pub async fn open(folder: PathBuf, clock: Clock, record: Record) -> Result<Self, ReloadError> {
         let (read, policies) = read(&folder, &clock).await;
         let policies = Arc::new(policies.map_err(ReloadError::Faulty)?);
         record(Arc::clone(&policies)).await.map_err(ReloadError::NotRecorded)?;
@@ -126,16 +123,20 @@ impl PolicyFolder {
             failures: 0,
             failed: None,
         };
-        metrics.standing.policy_loaded(standing.since);
         Ok(Self {
             folder,
             clock,
             record,
-            metrics,
+            heard: OnceLock::new(),
             in_force: Arc::new(ArcSwap::new(policies)),
             standing: ArcSwap::from_pointee(standing),
             turn: Mutex::new(Seen { read, changed: None, waited: 0 }),
         })
+    }
+
+    /// Has `heard` told of each reading from now on. The first one stays.
+    pub fn tell(&self, heard: Heard) {
+        drop(self.heard.set(heard));
     }
 
     /// What is in force, now and later.
@@ -220,9 +221,8 @@ impl PolicyFolder {
             }
         }
         self.standing.store(Arc::new(standing));
-        match &reloaded {
-            Ok(_) => self.metrics.standing.policy_loaded(now),
-            Err(_) => self.metrics.standing.policy_failed(),
+        if let Some(heard) = self.heard.get() {
+            heard(&reloaded);
         }
         reloaded
     }

@@ -19,7 +19,9 @@ use crate::gate::Gate;
 use crate::intake::attached::{self, Attached};
 use crate::intake::front::{Front, Gateway};
 use crate::intake::routed;
+use crate::intake::strangers::{Stranger, Strangers};
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
+use crate::metrics::Listener;
 
 /// Between two attempts to accept when descriptors are used up.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -33,6 +35,8 @@ pub(super) struct Accepting {
     pub(super) tls: Arc<FrontTls>,
     /// Client connections open at a time.
     pub(super) connections: usize,
+    /// Those of them from one address of which no agent is known yet.
+    pub(super) strangers: Arc<Strangers>,
     /// Set when no more are taken.
     pub(super) stop: CancellationToken,
     /// Open connections.
@@ -51,10 +55,10 @@ impl Accepting {
         for listener in listening.proxy.into_async("listen.proxy")? {
             let (front, tls) = (Arc::clone(&front), Arc::clone(&self.tls));
             let attachments = Arc::clone(&self.attachments);
-            self.take(listener, &room, "proxy", move |stream, peer| {
+            self.take(listener, &room, Listener::Proxy, move |stream, peer, stranger| {
                 let (front, tls) = (Arc::clone(&front), Arc::clone(&tls));
                 let attachments = Arc::clone(&attachments);
-                async move { tls.one(front, &attachments, stream, peer).await }
+                async move { tls.one(front, &attachments, stream, (peer, stranger)).await }
             });
         }
         let names = Addresses::default();
@@ -66,19 +70,19 @@ impl Accepting {
         });
         for listener in listening.transparent.into_async("listen.transparent")? {
             let attached = Arc::clone(&attached);
-            self.take(listener, &room, "transparent", move |stream, peer| {
+            self.take(listener, &room, Listener::Transparent, move |stream, peer, stranger| {
                 let attached = Arc::clone(&attached);
-                async move { attached::one(&attached, stream, peer).await }
+                async move { attached::one(&attached, stream, peer, stranger).await }
             });
         }
         let own = Arc::new(listening.own);
         for listener in listening.routed.into_async("listen.routed")? {
             let (gate, agents) = (Arc::clone(&self.gate), Arc::clone(&self.agents));
             let own = Arc::clone(&own);
-            self.take(listener, &room, "routed", move |stream, peer| {
+            self.take(listener, &room, Listener::Routed, move |stream, peer, stranger| {
                 let (gate, agents, own) =
                     (Arc::clone(&gate), Arc::clone(&agents), Arc::clone(&own));
-                async move { routed::one(&gate, &agents, &own, stream, peer).await }
+                async move { routed::one(&gate, &agents, &own, stream, (peer, stranger)).await }
             });
         }
         let responder = Arc::new(std::sync::Mutex::new(Responder::new(names)));
@@ -110,18 +114,13 @@ impl Accepting {
     }
 
     /// Takes connections until it is told to stop; then the listener closes.
-    fn take<F, One>(
-        &self,
-        listener: TcpListener,
-        room: &Arc<Semaphore>,
-        intake: &'static str,
-        one: F,
-    ) where
-        F: Fn(TcpStream, SocketAddr) -> One + Send + 'static,
+    fn take<F, One>(&self, listener: TcpListener, room: &Arc<Semaphore>, by: Listener, one: F)
+    where
+        F: Fn(TcpStream, SocketAddr, Stranger) -> One + Send + 'static,
         One: Future<Output = ()> + Send + 'static,
     {
         let (stop, tasks, room) = (self.stop.clone(), self.tasks.clone(), Arc::clone(room));
-        let taken = self.gate.metrics.connections.with_label_values(&[intake]);
+        let (strangers, gate) = (Arc::clone(&self.strangers), Arc::clone(&self.gate));
         tokio::spawn(async move {
             loop {
                 let accepting = async {
@@ -136,20 +135,25 @@ impl Accepting {
                 };
                 match accepted {
                     Ok(((stream, peer), place)) => {
-                        taken.inc();
+                        let open = gate.metrics.connected(by);
                         if let Err(error) = stream.set_nodelay(true) {
                             tracing::debug!(%error, "a connection ended before it began");
                             continue;
                         }
-                        let carried = one(stream, peer);
+                        let Some(stranger) = strangers.take(peer.ip()) else {
+                            gate.metrics.crowded.inc();
+                            tracing::debug!(%peer, listener = by.name(), "too many connections of nobody known");
+                            continue;
+                        };
+                        let carried = one(stream, peer, stranger);
                         tasks.spawn(async move {
                             carried.await;
-                            drop(place);
+                            drop((place, open));
                         });
                     }
                     // Descriptors are used up: the connection waits in the backlog until some are free.
                     Err(error) => {
-                        tracing::warn!(%error, intake, "a connection cannot be accepted");
+                        tracing::warn!(%error, listener = by.name(), "a connection cannot be accepted");
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

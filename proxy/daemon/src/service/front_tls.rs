@@ -18,6 +18,7 @@ use crate::attached::{Attachments, Transport};
 use crate::config::{Listen, Tls};
 use crate::intake::front::{self, Front};
 use crate::intake::peer::Peer;
+use crate::intake::strangers::Stranger;
 use crate::listen::hello::{self, Limits, Opening};
 use crate::upstream::connect::read_authorities;
 
@@ -55,7 +56,7 @@ impl FrontTls {
         front: Arc<Front>,
         attachments: &Attachments,
         stream: TcpStream,
-        peer: SocketAddr,
+        (peer, stranger): (SocketAddr, Stranger),
     ) {
         // A program in an attached control group may ask the proxy itself; it is the same agent.
         let near = stream.local_addr().ok();
@@ -74,16 +75,16 @@ impl FrontTls {
                         let h2 = session.alpn_protocol() == Some(b"h2");
                         let certificates = names(session.peer_certificates());
                         let peer = Peer { certificates, ..peer };
-                        Box::pin(front::one(front, stream, peer, h2)).await;
+                        Box::pin(front::one(front, stream, (peer, stranger), h2)).await;
                     }
                     Err(error) => tracing::info!(%error, "a handshake with a client failed"),
                 }
             }
             Ok(Opening::Http(stream)) if self.plain => {
-                Box::pin(front::one(front, stream, peer, false)).await;
+                Box::pin(front::one(front, stream, (peer, stranger), false)).await;
             }
             Ok(Opening::Http2(stream)) if self.plain => {
-                Box::pin(front::one(front, stream, peer, true)).await;
+                Box::pin(front::one(front, stream, (peer, stranger), true)).await;
             }
             Ok(Opening::Http(_) | Opening::Http2(_)) => {
                 tracing::info!(peer = %peer.address, "a client spoke in clear to a port with TLS");

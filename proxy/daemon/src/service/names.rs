@@ -55,7 +55,7 @@ impl Directory for Names {
                 let route = Route::new(normal(name), LIKELY, Scheme::Https, None);
                 let tasks = stranger.run.tasks.clone();
                 tasks.spawn(async move {
-                    settle::refuse_connection(&gate, &stranger, &route, refusal).await;
+                    settle::refuse_connection(&gate, &stranger, &route, None, refusal).await;
                 });
             }
             Event::LookedUp(name, found) => {

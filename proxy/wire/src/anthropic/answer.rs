@@ -26,6 +26,9 @@ impl Meaning for Events {
         if let Some(usage) = usage {
             update(&mut self.usage, usage);
             heard.usage = Some(self.usage.clone());
+            if let Some(message) = message {
+                heard.model_in(message);
+            }
         }
         let holders = [message, data.get("delta")];
         heard.objects.extend(holders.into_iter().flatten().filter_map(container));
@@ -51,6 +54,7 @@ pub(super) fn whole(root: Value<'_, '_>) -> Heard {
         update(&mut counted, usage);
         heard.usage = Some(counted);
     }
+    heard.model_in(root);
     heard.objects.extend(container(root));
     for (position, block) in root.get("content").into_iter().flat_map(Value::items).enumerate() {
         heard.calls.extend(call(block, position as u64));

@@ -21,6 +21,9 @@ impl Meaning for Events {
             if self.usage_added && only_usage { HeardKind::Withheld } else { HeardKind::Content };
         let mut heard = Heard::bare(Bytes::new(), kind);
         heard.pieces = leaves::pieces(data, |path| leaf(data, path));
+        if usage.is_some() {
+            heard.model_in(data);
+        }
         heard.usage = usage;
         heard.last = data.given("error").is_some();
         for (position, choice) in items(data, "choices").enumerate() {
@@ -46,6 +49,7 @@ impl Meaning for Events {
 pub(super) fn whole(root: Value<'_, '_>) -> Heard {
     let mut heard = Heard::bare(Bytes::new(), HeardKind::Content);
     heard.usage = usage(root);
+    heard.model_in(root);
     for (position, choice) in items(root, "choices").enumerate() {
         let Some(message) = choice.get("message") else { continue };
         for (at, call) in items(message, "tool_calls").enumerate() {

@@ -56,6 +56,7 @@ pub(super) fn whole(response: Value<'_, '_>) -> Heard {
         .objects
         .extend(response.get("id").and_then(|id| id.as_str()).map(std::borrow::Cow::into_owned));
     heard.usage = usage(response);
+    heard.model_in(response);
     for (index, item) in response.get("output").into_iter().flat_map(Value::items).enumerate() {
         heard.calls.extend(call(item, index as u64));
         heard.objects.extend(container(item));

@@ -190,3 +190,15 @@ fn a_line_without_end_is_heard_in_bounded_pieces_of_whole_characters() {
         .collect();
     assert_eq!(text, body);
 }
+
+#[test]
+fn an_answer_names_its_model_where_it_counts() {
+    for golden in all("answers") {
+        let heard = golden.hear(&golden.body).unwrap();
+        let counts = heard.iter().any(|event| event.usage.is_some());
+        let named = heard.iter().find_map(|event| event.model.as_deref());
+        let text = String::from_utf8_lossy(&golden.body);
+        let written = named.map(|name| text.contains(&format!("\"{name}\"")));
+        assert!(!counts || written == Some(true), "{}: {named:?}", golden.name);
+    }
+}

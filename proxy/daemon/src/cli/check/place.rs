@@ -23,7 +23,9 @@ pub(super) fn state(common: &Common) -> Item {
     const NAME: &str = "state folder";
     let path = match common.path() {
         Ok(path) => path,
-        Err(error) => return Item::failure(NAME, error.what().join(" "), "tollgate check --state DIR"),
+        Err(error) => {
+            return Item::failure(NAME, error.what().join(" "), "tollgate check --state DIR");
+        }
     };
     let shown = path.display().to_string();
     if !path.exists() {

@@ -37,9 +37,7 @@ async fn open(dir: tempfile::TempDir) -> Stand {
         Box::pin(async move { if fails { Err("disk full".to_owned()) } else { Ok(()) } })
     });
     let clock = Clock::from_fn(|| Timestamp(1_795_269_544_000_000));
-    let folder = PolicyFolder::open(dir.path().to_owned(), clock, record, Metrics::new().unwrap())
-        .await
-        .unwrap();
+    let folder = PolicyFolder::open(dir.path().to_owned(), clock, record).await.unwrap();
     Stand { dir, folder, recorded, broken }
 }
 
@@ -164,8 +162,20 @@ async fn the_watch_looks_by_itself() {
 async fn a_folder_that_holds_nothing_good_is_no_start() {
     let dir = tempfile::tempdir().unwrap();
     let record: Record = Box::new(|_| Box::pin(async { Ok(()) }));
-    let opened =
-        PolicyFolder::open(dir.path().to_owned(), Clock::system(), record, Metrics::new().unwrap())
-            .await;
+    let opened = PolicyFolder::open(dir.path().to_owned(), Clock::system(), record).await;
     assert!(matches!(opened, Err(ReloadError::Faulty(_))));
+}
+
+#[tokio::test]
+async fn each_reading_is_told_whatever_came_of_it() {
+    let stand = stand().await;
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let ears = Arc::clone(&told);
+    stand.folder.tell(Box::new(move |read| ears.lock().unwrap().push(read.is_ok())));
+    stand.folder.reload_now().await.unwrap();
+    put(stand.dir.path(), "p.yaml", "agents: 7");
+    stand.folder.reload_now().await.unwrap_err();
+    put(stand.dir.path(), "p.yaml", &contract("new"));
+    stand.folder.reload_now().await.unwrap();
+    assert_eq!(*told.lock().unwrap(), [true, false, true]);
 }
