@@ -23,9 +23,9 @@ import time
 TICK = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NAME = "api.openai.com"
-PLAIN, TLS, FLOOR, FLOOR_TLS = 18080, 18081, 18082, 18083
+PLAIN, TLS, FLOOR, FLOOR_TLS, H2 = 18080, 18081, 18082, 18083, 18084
 PROXY_CORE, LOAD_CORE = "0", "1"
-BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 
 
 def stat(pid):
@@ -188,8 +188,10 @@ class Bench:
         self.ca = self.path("ca.pem")
         self.processes = []
         self.rows = []
-        mock = [self.program("mock-upstream"), "--listen", f"127.0.0.1:{PLAIN}", "--tls-listen", f"127.0.0.1:{TLS}"]
-        for port in (PLAIN, TLS, FLOOR, FLOOR_TLS):
+        self.h2_ca = self.path("h2-ca.pem")
+        mock = [self.program("mock-upstream"), "--listen", f"127.0.0.1:{PLAIN}", "--tls-listen", f"127.0.0.1:{TLS}",
+                "--h2-listen", f"127.0.0.1:{H2}", "--h2-ca", self.h2_ca]
+        for port in (PLAIN, TLS, FLOOR, FLOOR_TLS, H2):
             if listens(port):
                 sys.exit(f"bench: something already listens on port {port}")
         self.start([*mock, "--ca", self.ca], LOAD_CORE)
@@ -232,6 +234,11 @@ class Bench:
     def measure(self, mode, kinds, conns, **options):
         """Alternates the targets; each keeps its processes for all repetitions."""
         targets = [kind(self) for kind in self.kinds(*kinds)]
+        self.alternate(mode, targets, conns, **options)
+        for target in targets:
+            target.stop()
+
+    def alternate(self, mode, targets, conns, **options):
         words = [mode, "--conns", str(conns), "--secs", str(self.args.secs), "--warmup", "1"]
         for option, value in options.items():
             words += [f"--{option}", str(value)]
@@ -246,8 +253,6 @@ class Bench:
                 self.rows.append(result)
                 print(f"{mode} {target.name} c={conns} {options}: p50 {result['p50_us']} us, "
                       f"cpu {result['cpu_us']:.1f} us", file=sys.stderr, flush=True)
-        for target in targets:
-            target.stop()
 
     def idle(self, kinds, streams):
         for kind in self.kinds(*kinds):
@@ -353,13 +358,33 @@ def tables(bench):
     return lines
 
 
-def write(path, lines):
-    """Replaces what stands between the markers."""
+def write(path, part, lines):
+    """Replaces what stands between the markers of a part."""
     text = open(path).read()
-    head, rest = text.split(BEGIN)
-    tail = rest.split(END)[1]
+    begin, end = BEGIN.format(part), END.format(part)
+    head, rest = text.split(begin)
+    tail = rest.split(end)[1]
     with open(path, "w") as out:
-        out.write(head + BEGIN + "\n" + "\n".join(lines) + "\n" + END + tail)
+        out.write(head + begin + "\n" + "\n".join(lines) + "\n" + end + tail)
+
+
+def measured(bench):
+    when = time.strftime("%Y-%m-%d", time.gmtime())
+    return (f"Measured {when}, kernel {os.uname().release}, {os.cpu_count()} cores; "
+            f"medians of {bench.args.reps} runs of {bench.args.secs:g} s.")
+
+
+def exec_part(bench):
+    """The gate as `tollgate exec`, beside the floor."""
+    kinds = (Direct, DirectTls, Floor, FloorTls, Gate)
+    for size in bench.args.sizes:
+        for conns in bench.args.conns:
+            bench.measure("rr", kinds, conns, bytes=size)
+    for shape in ("p0-n64", "p5000-n64"):
+        bench.measure("stream", kinds, 32, shape=shape)
+    bench.idle((Floor, FloorTls, Gate), 1000)
+    bench.start_up()
+    return [measured(bench), "", *bars(bench), *tables(bench)]
 
 
 def main():
@@ -371,25 +396,23 @@ def main():
     parser.add_argument("--conns", type=int, nargs="+", default=[1, 64, 256])
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 65536])
     parser.add_argument("--floor-only", action="store_true", help="without the gate, to see how steady the machine is")
-    bench = Bench(parser.parse_args())
+    parser.add_argument("--most-agents", type=int, default=10_000, help="leave gates with more agents out")
+    parser.add_argument("--part", action="append", choices=["exec", "serve"], help="one of the parts alone")
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        kinds = (Direct, DirectTls, Floor, FloorTls, Gate)
-        for size in bench.args.sizes:
-            for conns in bench.args.conns:
-                bench.measure("rr", kinds, conns, bytes=size)
-        for shape in ("p0-n64", "p5000-n64"):
-            bench.measure("stream", kinds, 32, shape=shape)
-        bench.idle((Floor, FloorTls, Gate), 1000)
-        bench.start_up()
-    finally:
-        bench.close()
-    when = time.strftime("%Y-%m-%d", time.gmtime())
-    head = f"Measured {when}, kernel {os.uname().release}, {os.cpu_count()} cores; medians of {bench.args.reps} runs."
-    lines = [head, "", *bars(bench), *tables(bench)]
-    if bench.args.page:
-        write(bench.args.page, lines)
-    print("\n".join(lines))
+    for part in args.part or ["exec", "serve"]:
+        bench = Bench(args)
+        try:
+            lines = exec_part(bench) if part == "exec" else serve.part(bench)
+        finally:
+            bench.close()
+        if args.page:
+            write(args.page, {"exec": "bench", "serve": "serve"}[part], lines)
+        print("\n".join(lines), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    # The other parts import this one by its name.
+    sys.modules["bench"] = sys.modules["__main__"]
+    import serve
+    main()

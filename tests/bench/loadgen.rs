@@ -63,6 +63,12 @@ struct Args {
     model: String,
     #[arg(long, env = "OPENAI_API_KEY", default_value = "none", hide_env_values = true)]
     key: String,
+    /// A file of keys, one on each line; the connections use them in turn
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// Requests a second on all connections together; without it each asks again at once
+    #[arg(long)]
+    rate: Option<f64>,
 }
 
 /// What all connections share.
@@ -71,6 +77,9 @@ struct Load {
     host: String,
     addr: SocketAddr,
     tls: Option<TlsConnector>,
+    keys: Vec<String>,
+    /// Between two requests of one connection.
+    every: Option<Duration>,
     body: Bytes,
     measured_from: Instant,
     until: Instant,
@@ -103,6 +112,17 @@ impl Load {
                 .context("the host has no address")?,
         };
         let tls = if secure { Some(connector(&args.ca)?) } else { None };
+        let keys = match &args.keys {
+            None => vec![args.key.clone()],
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                text.lines().map(str::to_owned).collect()
+            }
+        };
+        ensure!(!keys.is_empty(), "no keys");
+        let conns = f64::from(u32::try_from(args.conns)?);
+        let every = args.rate.map(|rate| Duration::from_secs_f64(conns / rate));
         let start = Instant::now();
         let measured_from = start + Duration::from_secs_f64(args.warmup);
         let highest = 60_000_000_000;
@@ -125,6 +145,8 @@ impl Load {
             host,
             addr,
             tls,
+            keys,
+            every,
             measured_from,
         })
     }
@@ -142,13 +164,25 @@ impl Load {
     }
 
     /// Asks on one connection until time is up or the connection ends.
-    async fn ask(&self) -> Result<()> {
+    async fn ask(&self, number: usize) -> Result<()> {
         let mut sender = self.connect().await?;
+        let key = self.keys.get(number % self.keys.len()).context("no key")?;
+        let mut next = Instant::now();
+        if let Some(every) = self.every {
+            // Spread over the time between two requests, so that the connections do not ask all at once.
+            next +=
+                every.mul_f64(f64::from(u32::try_from(number)?)) / u32::try_from(self.args.conns)?;
+        }
         while Instant::now() < self.until {
+            if let Some(every) = self.every {
+                tokio::time::sleep_until(next.into()).await;
+                // What could not be asked in time is left out, not caught up with.
+                next = (next + every).max(Instant::now());
+            }
             let request = Request::post(self.args.url.path())
                 .header(HOST, &self.host)
                 .header(CONTENT_TYPE, "application/json")
-                .header(AUTHORIZATION, format!("Bearer {}", self.args.key))
+                .header(AUTHORIZATION, format!("Bearer {key}"))
                 .body(Full::new(self.body.clone()))?;
             sender.ready().await?;
             self.exchange(&mut sender, request).await?;
@@ -211,9 +245,9 @@ impl Load {
         Ok(heard)
     }
 
-    async fn worker(self: Rc<Self>) {
+    async fn worker(self: Rc<Self>, number: usize) {
         while Instant::now() < self.until {
-            if let Err(error) = self.ask().await {
+            if let Err(error) = self.ask(number).await {
                 self.failed(&error);
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -290,7 +324,7 @@ fn main() -> Result<()> {
     LocalSet::new().block_on(&runtime, async {
         let mut workers = Vec::new();
         for number in 1..=load.args.conns {
-            workers.push(tokio::task::spawn_local(load.clone().worker()));
+            workers.push(tokio::task::spawn_local(load.clone().worker(number)));
             if load.args.mode == Mode::Hold && number % 50 == 0 {
                 // A thousand handshakes at once would measure the listen queue.
                 tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! The bench's upstream: HTTP/1.1 with and without TLS, answers as cheap as they can be.
+//! The bench's upstream: HTTP/1.1 with and without TLS, HTTP/2, answers as cheap as they can be.
 //!
 //! What it answers travels in the question: `mock-p<pause in us>-n<events>-b<bytes>`, anywhere in the body. A stream's
 //! event carries `T<19 digits>E`, the monotonic nanosecond at which it was made.
@@ -14,14 +14,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use clap::Parser;
-use e2e::bench::{acceptor, monotonic_ns};
+use e2e::bench::{acceptor, h2_acceptor, monotonic_ns};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -39,6 +40,12 @@ struct Args {
     /// Where to write the CA's certificate
     #[arg(long)]
     ca: PathBuf,
+    /// Where to listen with TLS, offering HTTP/2
+    #[arg(long, requires = "h2_ca")]
+    h2_listen: Option<SocketAddr>,
+    /// Where to write the certificate of that one's CA
+    #[arg(long)]
+    h2_ca: Option<PathBuf>,
 }
 
 /// What a question asks for.
@@ -156,12 +163,11 @@ async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>) {
 }
 
 /// A connection that fails shows in the generator's own count.
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static) {
-    drop(
-        hyper::server::conn::http1::Builder::new()
-            .serve_connection(TokioIo::new(stream), service_fn(answer))
-            .await,
-    );
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    // As a provider's: a hundred streams on a connection, and a window that a large question fits into.
+    server.http2().max_concurrent_streams(100).initial_connection_window_size(4 << 20);
+    drop(server.serve_connection(TokioIo::new(stream), service_fn(answer)).await);
 }
 
 #[tokio::main(worker_threads = 1)]
@@ -172,6 +178,9 @@ async fn main() -> Result<()> {
         TcpListener::bind(addr).await.with_context(|| format!("cannot bind {addr}"))
     };
     let (plain, secure) = (bind(args.listen).await?, bind(args.tls_listen).await?);
+    if let (Some(listen), Some(ca)) = (args.h2_listen, &args.h2_ca) {
+        tokio::spawn(serve(bind(listen).await?, Some(h2_acceptor(ca)?)));
+    }
     tokio::join!(serve(plain, None), serve(secure, Some(tls)));
     Ok(())
 }

@@ -33,6 +33,14 @@ pub fn acceptor(ca: &Path) -> Result<TlsAcceptor> {
     tls::acceptor(NAMES.iter().map(|name| (*name).to_owned()).collect(), Alpn::Http1, ca)
 }
 
+/// As [`acceptor`], and over HTTP/2.
+///
+/// # Errors
+/// As [`acceptor`].
+pub fn h2_acceptor(ca: &Path) -> Result<TlsAcceptor> {
+    tls::acceptor(NAMES.iter().map(|name| (*name).to_owned()).collect(), Alpn::Both, ca)
+}
+
 /// Connects with TLS over HTTP/1.1, trusting the certificates in `ca`.
 ///
 /// # Errors

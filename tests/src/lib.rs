@@ -9,4 +9,5 @@ pub mod process;
 pub mod proofs;
 pub mod provider;
 pub mod service;
+pub mod soak;
 pub mod ways;
