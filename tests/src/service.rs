@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::harness::{LIMIT, Stand, tollgate};
 use crate::process::{Outcome, Running};
-use crate::proofs::{SOON, gate_ended, until};
+use crate::proofs::{SOON, until};
 use crate::provider::NAMES;
 
 mod pki;
@@ -58,7 +58,7 @@ impl<'a> Service<'a> {
     /// # Errors
     /// When it does not become ready.
     pub fn start(stand: &'a Stand, setup: &Setup) -> Result<Self> {
-        let ca = authority(stand)?;
+        let ca = stand.file("gate-ca.pem");
         let pki = Pki::new(&stand.file("pki"))?;
         let mut service = Self { stand, running: None, ca, pki };
         for (name, text) in &setup.contracts {
@@ -66,6 +66,9 @@ impl<'a> Service<'a> {
         }
         fs::write(service.config(), service.configuration(setup)?)?;
         service.restart()?;
+        let authority = stand.tollgate(&["ca"])?;
+        ensure!(authority.status.success(), "{authority:?}");
+        fs::write(&service.ca, &authority.stdout)?;
         let keys = stand.provider().keys();
         for (name, secret) in [("openai", &keys.openai), ("anthropic", &keys.anthropic)] {
             service.seal(name, secret)?;
@@ -275,17 +278,4 @@ impl<'a> Service<'a> {
         ensure!(outcome.status.success(), "{outcome:?}");
         Ok(outcome)
     }
-}
-
-/// The certificate of the state folder's CA.
-fn authority(stand: &Stand) -> Result<PathBuf> {
-    let path = stand.file("gate-ca.pem");
-    let mut command: Command = stand.operator(&tollgate()?);
-    command.args(["exec", "--state"]).arg(stand.state());
-    command.args(["--", "sh", "-c", "cat \"$SSL_CERT_FILE\""]);
-    let outcome = Running::start(&mut command)?.end(LIMIT)?;
-    ensure!(outcome.status.success(), "{outcome:?}");
-    fs::write(&path, &outcome.stdout)?;
-    gate_ended(stand)?;
-    Ok(path)
 }

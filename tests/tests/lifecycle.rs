@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::caller::{Caller, Door, Pending, Told, Version};
@@ -208,6 +210,31 @@ fn streams_that_outlive_the_deadline_get_a_typed_end() -> Result<()> {
     let budget = said(&stand, &["spend"])?;
     ensure!(!stand.log().records().is_empty(), "{budget}");
     stand.verified()?;
+    Ok(())
+}
+
+#[test]
+fn connections_on_which_nothing_is_asked_do_not_hold_up_the_end() -> Result<()> {
+    let stand = Stand::new()?;
+    let mut service = Service::start(&stand, &Setup { streams: "50s", ..setup() })?;
+    let say = |bytes: &[u8]| -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(service.proxy())?;
+        stream.write_all(bytes)?;
+        Ok(stream)
+    };
+    let connect = b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n";
+    // A tunnel in which nothing is said, a connection whose answer is read, one that never says anything, half a head.
+    let mut idle = vec![say(connect)?, say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")?];
+    for stream in &mut idle {
+        let mut first = [0; 12];
+        stream.read_exact(&mut first)?;
+    }
+    idle.extend([say(b"")?, say(b"GET / HTTP/1.1\r\nHo")?]);
+    let begun = Instant::now();
+    service.signal(Signal::SIGTERM)?;
+    let outcome = service.ended()?;
+    ensure!(outcome.status.success(), "{outcome:?}");
+    ensure!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
     Ok(())
 }
 

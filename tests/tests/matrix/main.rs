@@ -143,7 +143,23 @@ fn all(way: Way, versions: &[Version]) -> Result<()> {
     let log = behind.service().map(e2e::service::Service::log).unwrap_or_default();
     ensure!(wrong.is_empty(), "{} of {done}:\n{}\n{log}", wrong.len(), wrong.join("\n"));
     ensure!(done >= versions.len() * 15, "only {done} cases");
+    came_that_way(&behind)?;
     stand.verified()?;
+    Ok(())
+}
+
+/// The gate itself counts that connections came by the listener of this way, and by no other.
+fn came_that_way(behind: &Behind<'_>) -> Result<()> {
+    let Some(service) = behind.service() else { return Ok(()) };
+    let own = match behind.way() {
+        Way::Routed => "routed",
+        Way::Attached => "transparent",
+        Way::Connect | Way::Absolute | Way::Gateway | Way::GatewayTls | Way::Exec => "proxy",
+    };
+    for intake in ["proxy", "transparent", "routed"] {
+        let came = service.metric(&format!("tollgate_connections_total{{intake=\"{intake}\"}}"))?;
+        ensure!((came > 0.5) == (intake == own), "{came} connections by {intake}");
+    }
     Ok(())
 }
 

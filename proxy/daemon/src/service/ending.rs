@@ -18,7 +18,6 @@ impl Service {
     pub(super) async fn end(self, why: Leaving) -> Result<(), ServeError> {
         self.handle.leave(why);
         self.notify.stopping();
-        self.gate.metrics.standing.draining.set(1);
         let drain = self.config.drain;
         tracing::info!(?why, live = self.gate.kills.live(), "the gate is ending");
         // Whoever takes over accepts already; otherwise those who send traffic have to see the change.
