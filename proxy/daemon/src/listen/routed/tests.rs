@@ -43,6 +43,11 @@ impl Row {
         let row = Self { name: format!("tg{}-{nth}", std::process::id()) };
         for end in ["agents", "router", "outside"] {
             ip(&format!("netns add {}", row.end(end)));
+            // An address under duplicate detection, which the kernel's own have a second long, answers
+            // no neighbour.
+            let at_once =
+                ["-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.accept_dad=0"];
+            row.run(end, "sysctl", &at_once);
             row.ip(end, "link set lo up");
         }
         for (end, own, other) in [("agents", "lan0", "10.7.0"), ("outside", "wan0", "10.8.0")] {
