@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 
-from bench import (H2, LOAD_CORE, NAME, PROXY_CORE, TLS, Direct, DirectTls, Floor, FloorTls, cell, listens, measured,
-                   ratio, stat, wait_for)
+from bench import (H2, LOAD_CORE, NAME, PROXY_CORE, Direct, DirectTls, Floor, FloorTls, cell, listens, measured, ratio,
+                   stat, wait_for)
 
 AGENTS = (1, 100, 10_000)
 ACTIVE = 100
@@ -49,13 +49,13 @@ class Serve(Direct):
         return os.path.join(self.folder, name)
 
     def write(self):
-        cert, key = self.bench.certificate(), self.bench.path("serve.key")
+        cert, key, bulk = self.bench.certificate(), self.bench.path("serve.key"), self.bench.path("bulk-ca.pem")
         with open(self.config, "w") as out:
             out.write(f"""state: {self.file("state")}
 policy: {self.file("policy")}
 credentials: {{ openai: {{ provider: openai, from: sealed }} }}
 providers:
-  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: none, price: free, ca: {self.bench.path("bulk-ca.pem")} }}
+  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: none, price: free, ca: {bulk} }}
 drain: {{ delay: 0s, streams: 1s }}
 listen:
   proxy: 127.0.0.1:{self.port}
@@ -63,7 +63,8 @@ listen:
   dns: null
   health: 127.0.0.1:{self.port + 1}
   tls: {{ cert: {cert}, key: {key} }}
-upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}"] }}
+upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}",
+  "localhost:{BULK_TLS}:127.0.0.1:{BULK_TLS}"] }}
 """)
         # A hundred agents in a file, as teams have them.
         for first in range(0, self.agents, 100):
@@ -74,7 +75,7 @@ upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}"]
                               f'    destinations: [{NAME}, "localhost:{BULK_TLS}:write"]\n')
 
     def tollgate(self, *words):
-        command = [self.bench.program("tollgate"), *words, "--config", self.config]
+        command = [self.bench.program("tollgate"), *words, "--state", self.file("state")]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(f"bench: {' '.join(words)}: {done.stderr}")
@@ -85,7 +86,7 @@ upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}"]
         began, made, waiting = time.monotonic(), [], []
         for agent in range(self.agents):
             command = [self.bench.program("tollgate"), "key", "create", f"k{agent}", "--agent", f"a{agent}",
-                       "--credential", "openai", "--config", self.config]
+                       "--credential", "openai", "--state", self.file("state")]
             waiting.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self.log, text=True))
             if len(waiting) == 16 or agent + 1 == self.agents:
                 made += [process.communicate()[0].strip() for process in waiting]

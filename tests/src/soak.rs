@@ -136,13 +136,15 @@ pub async fn soak(options: Options) -> Result<Found> {
 /// One client, one act after the other.
 async fn client(churn: Arc<Churn>, mut random: Random, until: Instant) {
     while Instant::now() < until {
-        let act = Act::ALL[random.below(Act::ALL.len())];
+        let act = random.one_of(Act::ALL);
         let place = Act::ALL.iter().position(|one| *one == act).unwrap_or_default();
         match act.run(&churn.entry, &mut random).await {
             Ok(()) => {}
             Err(error) => churn.wrong(format!("{}: {error:#}", act.name())),
         }
-        churn.counts[place].fetch_add(1, Ordering::Relaxed);
+        if let Some(count) = churn.counts.get(place) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -158,8 +160,8 @@ async fn watch(gate: &Gate, lasts: Duration, until: Instant) -> Result<(Level, L
         looks.push((begun.elapsed(), gate.sample().await?));
     }
     let after_warm = looks.iter().filter(|(at, _)| *at >= warm).map(|(_, sample)| *sample);
-    let before = Level::of(after_warm.clone().take(LOOKS).collect())?;
-    let after = Level::of(after_warm.rev().take(LOOKS).collect())?;
+    let before = Level::of(&after_warm.clone().take(LOOKS).collect::<Vec<_>>())?;
+    let after = Level::of(&after_warm.rev().take(LOOKS).collect::<Vec<_>>())?;
     Ok((before, after))
 }
 

@@ -3,7 +3,7 @@
 //!
 //! One project is brought up for all claims, in namespaces of its own (`tests/compose/pair.sh`).
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "these are tests and their helpers")]
+#![expect(clippy::unwrap_used, reason = "these are tests and their helpers")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

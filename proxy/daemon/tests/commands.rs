@@ -336,3 +336,19 @@ fn check_says_how_each_thing_is_and_what_to_do() {
     assert_eq!(output.status.code(), Some(i32::from(failed)), "{checked}");
     assert!(!dir.path().join("state").exists(), "a check makes nothing");
 }
+
+#[test]
+fn the_authority_is_made_with_the_state_folder_and_stays_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let ca = |more: &[&str]| {
+        let output = tollgate(&[&["ca", "--state", text(&state)], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let pem = ca(&[]);
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----\n"), "{pem}");
+    assert!(pem.ends_with("-----END CERTIFICATE-----\n"), "{pem}");
+    let again: Value = serde_json::from_str(&ca(&["--json"])).unwrap();
+    assert_eq!(again["pem"], pem.as_str());
+}

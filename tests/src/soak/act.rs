@@ -11,7 +11,7 @@ use super::random::Random;
 use super::way::{Asked, Entry, Question, Way};
 
 /// What takes longer is stuck: no script of the provider's takes a third of it.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// How long a client waits for what it knows will stall.
 const STALLED: Duration = Duration::from_millis(300);
 /// An answer that says so to its last word.
@@ -119,11 +119,11 @@ impl Act {
 }
 
 fn http1(random: &mut Random) -> Way {
-    Way::HTTP1[random.below(Way::HTTP1.len())]
+    random.one_of(Way::HTTP1)
 }
 
 fn any(random: &mut Random) -> Way {
-    if random.below(2) == 0 { http1(random) } else { Way::HTTP2[random.below(Way::HTTP2.len())] }
+    if random.below(2) == 0 { http1(random) } else { random.one_of(Way::HTTP2) }
 }
 
 fn steady(entry: &Entry, prompt: &str, stream: bool) -> Question {
@@ -255,8 +255,7 @@ async fn cut_request(entry: &Entry, way: Way, random: &mut Random) -> Result<()>
     }
     let mut stream = entry.over(tcp, way, Asked::Steady).await?;
     let bytes = steady(entry, "say:x", true).bytes(way);
-    let cut = random.below(bytes.len());
-    stream.write_all(&bytes[..cut]).await?;
+    stream.write_all(random.part(&bytes)).await?;
     stream.flush().await?;
     sleep(Duration::from_millis(random.below(20) as u64)).await;
     Ok(())
@@ -269,8 +268,8 @@ async fn cut_handshake(entry: &Entry, random: &mut Random) -> Result<()> {
         b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: api.openai.com:443\r\n\r\n";
     let mut tcp = entry.tcp(false).await?;
     tcp.set_zero_linger()?;
-    let bytes = [HELLO, CONNECT, b"\0\0\0\0"][random.below(3)];
-    tcp.write_all(&bytes[..random.below(bytes.len() + 1)]).await?;
+    let bytes = random.one_of([HELLO, CONNECT, b"\0\0\0\0"]);
+    tcp.write_all(random.part(bytes)).await?;
     sleep(Duration::from_millis(random.below(20) as u64)).await;
     Ok(())
 }
@@ -290,7 +289,7 @@ async fn cut_answer(entry: &Entry, way: Way, random: &mut Random) -> Result<()> 
 
 /// Many streams of one connection, of which some are let go.
 async fn cancelled(entry: &Entry, random: &mut Random) -> Result<()> {
-    let way = Way::HTTP2[random.below(Way::HTTP2.len())];
+    let way = random.one_of(Way::HTTP2);
     let mut client = entry.client(way, Asked::Steady, false).await?;
     let mut kept = Vec::new();
     for _ in 0..8 {
@@ -310,8 +309,8 @@ async fn cancelled(entry: &Entry, random: &mut Random) -> Result<()> {
 async fn half_closed(entry: &Entry, way: Way, early: Option<&mut Random>) -> Result<()> {
     let mut stream = entry.open(way, Asked::Steady, false).await?;
     let bytes = steady(entry, "say:to-the-end", false).bytes(way);
-    let sent = early.map_or(bytes.len(), |random| random.below(bytes.len()));
-    stream.write_all(&bytes[..sent]).await?;
+    let sent = early.map_or(bytes.as_slice(), |random| random.part(&bytes));
+    stream.write_all(sent).await?;
     stream.shutdown().await?;
     let mut answer = Vec::new();
     let _ended = stream.read_to_end(&mut answer).await;
@@ -321,7 +320,7 @@ async fn half_closed(entry: &Entry, way: Way, early: Option<&mut Random>) -> Res
 /// The provider answers an error, breaks off or resets: whatever comes of it ends.
 async fn broken(entry: &Entry, way: Way, random: &mut Random) -> Result<()> {
     let scripts = ["reset say:x", "truncate say:x", "status:500", "status:529", "short say:x"];
-    let prompt = scripts[random.below(scripts.len())];
+    let prompt = random.one_of(scripts);
     let mut client = entry.client(way, Asked::Rough, false).await?;
     if let Ok(response) = client.ask(rough(entry, prompt).request(way)?).await {
         let _broken = response.into_body().collect().await;

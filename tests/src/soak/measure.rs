@@ -22,7 +22,7 @@ pub(super) struct Level {
 }
 
 impl Level {
-    pub(super) fn of(looks: Vec<Sample>) -> Result<Self> {
+    pub(super) fn of(looks: &[Sample]) -> Result<Self> {
         let mut all: Vec<u64> = looks.iter().map(|look| look.rss).collect();
         all.sort_unstable();
         let rss = *all.get(all.len() / 2).context("too short to look at the memory")?;

@@ -1,6 +1,6 @@
 //! Choices that follow from a seed, so that a soak that found something can be run again.
 
-/// SplitMix64: <https://prng.di.unimi.it/splitmix64.c>, whose constants these are.
+/// `SplitMix64`: <https://prng.di.unimi.it/splitmix64.c>, whose constants these are.
 #[derive(Debug, Clone)]
 pub(super) struct Random(u64);
 
@@ -21,6 +21,18 @@ impl Random {
     pub(super) fn below(&mut self, end: usize) -> usize {
         let end = end.max(1) as u64;
         usize::try_from(self.next() % end).unwrap_or_default()
+    }
+
+    /// One of these, of which there is at least one.
+    #[expect(clippy::indexing_slicing, reason = "the number is below their count")]
+    pub(super) fn one_of<T: Copy, const N: usize>(&mut self, all: [T; N]) -> T {
+        const { assert!(N > 0, "there is nothing to choose from") };
+        all[self.below(N)]
+    }
+
+    /// A part of `bytes` from their beginning, and never all of them.
+    pub(super) fn part<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        bytes.get(..self.below(bytes.len())).unwrap_or_default()
     }
 
     /// Choices of somebody else, which follow from these.

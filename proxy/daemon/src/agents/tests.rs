@@ -30,13 +30,13 @@ use crate::upstream::resolve::Resolver;
 
 const ONE: &str = "10.1.0.1";
 const OTHER: &str = "10.1.0.2";
+const HOST: &str = "local.test";
 const PATH: &str = "/custom/local/v1/chat/completions";
 
 /// A gate before a provider that answers when it is told to.
 struct Stage {
     front: Arc<Front>,
     policies: Arc<ArcSwap<Policies>>,
-    port: u16,
     /// Answers that the provider may give.
     answers: Arc<Semaphore>,
     /// Requests that have reached it.
@@ -47,11 +47,11 @@ struct Stage {
 /// A connection of an agent.
 struct Caller(SendRequest<Full<Bytes>>);
 
-fn contracts(port: u16, limits: &str) -> Policies {
+fn contracts(limits: &str) -> Policies {
     let agent = |name: &str, address: &str, limits: &str| {
         format!(
             "  {name}:\n    identity: {{ any: [ {{ address: {address} }} ] }}\n    models: [gpt-5-nano]\n    \
-             destinations: [\"127.0.0.1:{port}:write\"]\n{limits}"
+             destinations: [\"{HOST}:80:write\"]\n{limits}"
         )
     };
     let (one, other) = (agent("one", ONE, limits), agent("other", OTHER, ""));
@@ -64,33 +64,33 @@ impl Stage {
     /// `limits` are those of the agent [`ONE`].
     async fn with(limits: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let to = format!("{HOST}:80:{}", listener.local_addr().unwrap());
         let answers = Arc::new(Semaphore::new(0));
         let (tell, asked) = mpsc::unbounded_channel();
         tokio::spawn(provider(listener, Arc::clone(&answers), tell));
 
         let (kept, state) = folder();
         let (gate, ..) = open::open(&state).unwrap();
-        let policies = Arc::new(ArcSwap::from_pointee(contracts(port, limits)));
+        let policies = Arc::new(ArcSwap::from_pointee(contracts(limits)));
         let mut holdings = Holdings::default();
         let dialect = Some(wire::Provider::OpenAi);
-        holdings.providers.insert("127.0.0.1".into(), Private { provider: dialect, free: true });
+        holdings.providers.insert(HOST.into(), Private { provider: dialect, free: true });
         let common = Common {
             policies: Arc::clone(&policies),
             settings: Settings { mode: Mode::Enforce, holdings: Arc::new(holdings), read: 0 },
             upstream: Arc::new(Upstream {
-                resolver: Resolver::system(Vec::new()).unwrap(),
+                resolver: Resolver::system(vec![to.parse().unwrap()]).unwrap(),
                 pool: Pool::new(Connector::new(&[]).unwrap()),
             }),
             sizes: Sizes { connections: 100, exchanges: 100, bodies: 1 << 20 },
         };
         let agents = Arc::new(Agents::new(common, gate.clock.now()).unwrap());
-        let (scheme, host, path) = (Scheme::Http, "127.0.0.1".to_owned(), String::new());
+        let (scheme, host, port, path) = (Scheme::Http, HOST.to_owned(), 80, String::new());
         let url = BaseUrl { scheme, host, port, path };
         let local = Provider { dialect, url, credential: None, free: true, ca: None };
         let gateway = Gateway::new(&BTreeMap::from([("local".to_owned(), local)]));
         let front = Arc::new(Front { gate, agents, gateway });
-        Self { front, policies, port, answers, asked, _state: kept }
+        Self { front, policies, answers, asked, _state: kept }
     }
 
     /// Another connection from `address`.
@@ -112,8 +112,11 @@ impl Stage {
     /// Asks over a connection of its own, and goes on once the provider was asked.
     async fn under_way(&mut self, address: &str, bytes: usize) -> JoinHandle<(StatusCode, Value)> {
         let mut caller = self.caller(address).await;
-        let asking = tokio::spawn(async move { caller.ask(bytes).await });
-        self.asked.recv().await.unwrap();
+        let mut asking = tokio::spawn(async move { caller.ask(bytes).await });
+        tokio::select! {
+            told = &mut asking => panic!("{told:?}"),
+            asked = self.asked.recv() => asked.unwrap(),
+        }
         asking
     }
 
@@ -218,9 +221,9 @@ async fn a_limit_that_was_changed_holds_from_the_next_request_on() {
     let mut stage = Stage::with("    limits: { streams: 1 }\n").await;
     let first = stage.under_way(ONE, 10).await;
     assert!(message(&stage.told(ONE, 10).await).contains("too many requests"));
-    stage.policies.store(Arc::new(contracts(stage.port, "    limits: { streams: 3 }\n")));
+    stage.policies.store(Arc::new(contracts("    limits: { streams: 3 }\n")));
     let second = stage.under_way(ONE, 10).await;
-    stage.policies.store(Arc::new(contracts(stage.port, "    limits: { streams: 1 }\n")));
+    stage.policies.store(Arc::new(contracts("    limits: { streams: 1 }\n")));
     let third = stage.under_way(ONE, 10).await;
     assert!(message(&stage.told(ONE, 10).await).contains("too many requests"));
     stage.answers.add_permits(3);

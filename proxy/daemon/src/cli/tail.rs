@@ -110,6 +110,9 @@ pub(crate) struct Item {
     /// The decision's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
+    /// The trace that its caller named, or the decision's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<String>,
     /// Where it was to go and what was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     what: Option<String>,
@@ -132,6 +135,7 @@ impl Item {
             agent: entry.who.agent.clone(),
             run: entry.who.run.clone(),
             id: None,
+            trace: None,
             what: None,
             rule: None,
             reason: None,
@@ -220,6 +224,7 @@ impl Item {
             item = item.because(refusal);
         }
         item.id = Some(decided.id.clone());
+        item.trace = Some(decided.trace.clone());
         item.agent = Some(decided.agent.clone());
         item.run = Some(decided.run.clone());
         item.what = Some(asked(decided));

@@ -198,7 +198,9 @@ fn an_answer_names_its_model_where_it_counts() {
         let counts = heard.iter().any(|event| event.usage.is_some());
         let named = heard.iter().find_map(|event| event.model.as_deref());
         let text = String::from_utf8_lossy(&golden.body);
+        // Some compatible servers name none.
+        let silent = !text.contains("\"model\"");
         let written = named.map(|name| text.contains(&format!("\"{name}\"")));
-        assert!(!counts || written == Some(true), "{}: {named:?}", golden.name);
+        assert!(!counts || silent || written == Some(true), "{}: {named:?}", golden.name);
     }
 }

@@ -243,6 +243,22 @@ async fn who_leaves_the_queue_lets_the_next_one_through_and_keeps_nothing() {
     assert_eq!(run_account(&books, "r").reserved, 9);
 }
 
+/// Nothing changes on any account when who waits longest leaves, and yet the other goes on.
+#[tokio::test(start_paused = true)]
+async fn who_fits_and_waits_behind_another_run_goes_on_when_that_one_leaves() {
+    let (books, clock) = (Books::default(), clock());
+    let limits = Limits { team_day: Some(MicroUsd(10)), ..run_limit(10) };
+    books.reserve(&ask("a", "r", 8, limits), at(0));
+    let mut first = Box::pin(books.reserve_or_wait(ask("b", "r", 9, limits), &clock, PATIENCE));
+    assert!(futures_pending(first.as_mut()).await);
+    let second = books.reserve_or_wait(ask("c", "s", 1, limits), &clock, PATIENCE);
+    tokio::pin!(second);
+    assert!(futures_pending(second.as_mut()).await, "the team's day is waited for");
+    drop(first);
+    assert!(granted(&second.await));
+    assert_eq!(books.waiting(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_nobody_took_is_given_back() {
     let (books, clock) = (Books::default(), clock());
