@@ -251,7 +251,7 @@ fn a_successor_takes_over_without_a_refused_connection() -> Result<()> {
     let one = || {
         let turn = turns.fetch_add(1, Ordering::Relaxed);
         let door = if turn % 4 < 2 { &door } else { &tunnel };
-        let version = if turn % 2 == 0 { Version::Http1 } else { Version::Http2 };
+        let version = if turn.is_multiple_of(2) { Version::Http1 } else { Version::Http2 };
         let question = chat("say:hello", false).keyed(&key);
         caller.ask(&question.through(door.clone(), version))?.told(LIMIT)
     };
