@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -244,7 +244,17 @@ fn a_successor_takes_over_without_a_refused_connection() -> Result<()> {
     let mut service = Service::start(&stand, &setup())?;
     let (caller, door) = (agent(&stand)?, gateway(&service));
     let key = service.key("bot", "bot", "openai", &[])?;
-    let one = || ask(&caller, &door, chat("say:hello", false).keyed(&key));
+    let ca = Some(service.ca().to_owned());
+    let tunnel = Door { prefix: String::new(), tunnel: true, tls: true, ca, ..door.clone() };
+    // Each over a connection of its own, by turns in each protocol, to the gateway and in a tunnel.
+    let turns = AtomicUsize::new(0);
+    let one = || {
+        let turn = turns.fetch_add(1, Ordering::Relaxed);
+        let door = if turn % 4 < 2 { &door } else { &tunnel };
+        let version = if turn.is_multiple_of(2) { Version::Http1 } else { Version::Http2 };
+        let question = chat("say:hello", false).keyed(&key);
+        caller.ask(&question.through(door.clone(), version))?.told(LIMIT)
+    };
     let stream = streaming(
         &caller,
         &door,
@@ -253,7 +263,7 @@ fn a_successor_takes_over_without_a_refused_connection() -> Result<()> {
         Version::Http2,
     )?;
     let (all, ()) = under_load(4, one, |count| {
-        for _ in 0..2 {
+        for _ in 0..3 {
             some_more(count, 10)?;
             let successor = service.spawn(&["--upgrade"])?;
             let old = service.adopt(successor).context("no service")?;

@@ -9,6 +9,7 @@ pub(crate) mod strangers;
 pub(crate) mod tunnel;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use decide::Refusal;
 use decide::case::{Bound, Identified, Key};
@@ -33,6 +34,9 @@ use crate::places;
 use crate::route::Route;
 use crate::run::Run;
 use crate::subject::Subject;
+
+/// How long a client whose connection was accepted has to say something when the gate is ending.
+const SPOKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// One connection of a client.
 #[derive(Debug)]
@@ -181,5 +185,19 @@ where
         served = served => if let Err(error) = served {
             tracing::debug!(%error, "a connection ended");
         }
+    }
+}
+
+/// What comes of the beginning of a connection; `None` where the gate is ending and nothing came soon. A client that
+/// says nothing would hold up the end.
+pub(crate) async fn unless_ending<T>(gate: &Gate, beginning: impl Future<Output = T>) -> Option<T> {
+    let ending = async {
+        gate.stopping.cancelled().await;
+        tokio::time::sleep(SPOKEN_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        begun = beginning => Some(begun),
+        () = ending => None,
     }
 }

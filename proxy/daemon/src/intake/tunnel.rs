@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-use super::{Connection, serve, serve_with};
+use super::{Connection, serve, serve_with, unless_ending};
 use crate::answer::body::AnswerBody;
 use crate::exchange::{self, Unanswered, settle};
 use crate::listen::hello::{self, Hello, Limits, Opening, Replay};
@@ -20,9 +20,6 @@ use crate::subject::Subject;
 
 /// How long a client may take over its half of the TLS handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
-/// How long a client whose connection was accepted has to say something when the gate is ending.
-const SPOKEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where a connection was going when it came to the gate.
 #[derive(Debug, Clone)]
@@ -88,7 +85,7 @@ where
         opaque::carry(Arc::clone(connection), subject, route, stream).await;
         return None;
     }
-    let opened = unless_ending(connection, hello::open(stream, Limits::default())).await?;
+    let opened = unless_ending(&connection.gate, hello::open(stream, Limits::default())).await?;
     match opened {
         Ok(Opening::Tls(hello)) => return tls(connection, subject, *hello, going).await,
         Ok(Opening::Http(stream)) => {
@@ -112,23 +109,6 @@ where
         }
     }
     None
-}
-
-/// What comes of the beginning of a connection; `None` where the gate is ending and nothing came soon. A client that
-/// has a tunnel and says nothing would hold up the end.
-async fn unless_ending<T>(
-    connection: &Connection,
-    beginning: impl Future<Output = T>,
-) -> Option<T> {
-    let ending = async {
-        connection.gate.stopping.cancelled().await;
-        tokio::time::sleep(SPOKEN_WITHIN).await;
-    };
-    tokio::select! {
-        biased;
-        begun = beginning => Some(begun),
-        () = ending => None,
-    }
 }
 
 /// A request in clear that goes where its own Host says.

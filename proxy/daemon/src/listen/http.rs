@@ -76,6 +76,10 @@ const SENDING: usize = 64 << 10;
 /// What hyper buffers of HTTP/1: more than any head that passes.
 const BUFFER: usize = HEAD_BYTES + 1024;
 
+/// How long requests that are on their way may still come when the gate takes no more connections. A client whose
+/// connection was accepted, or that just asks again, has its answer; over HTTP/1 that says that it is the last.
+const LAST_WITHIN: Duration = Duration::from_secs(1);
+
 /// Why a connection ended otherwise than well.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
@@ -135,7 +139,7 @@ where
         let served = async {
             tokio::select! {
                 biased;
-                () = stopping.cancelled() => served.as_mut().graceful_shutdown(),
+                () = last(stopping) => served.as_mut().graceful_shutdown(),
                 served = served.as_mut() => return served,
             }
             served.await
@@ -145,7 +149,7 @@ where
         let (stream, faults) = Strict::new(stream);
         let service = service_fn(|request: Request<Incoming>| {
             let connect = request.method() == Method::CONNECT;
-            patience.waits(answer(connect, service(framed(&faults, request))))
+            patience.waits(answer(connect, stopping, service(framed(&faults, request))))
         });
         let served = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -158,7 +162,7 @@ where
         let served = async {
             tokio::select! {
                 biased;
-                () = stopping.cancelled() => served.as_mut().graceful_shutdown(),
+                () = last(stopping) => served.as_mut().graceful_shutdown(),
                 served = served.as_mut() => return served,
             }
             served.await
@@ -178,14 +182,22 @@ fn framed(faults: &Arc<Faults>, mut request: Request<Incoming>) -> Request<Incom
     request
 }
 
+/// Resolves when the gate has taken no more connections for a while.
+async fn last(stopping: &CancellationToken) {
+    stopping.cancelled().await;
+    tokio::time::sleep(LAST_WITHIN).await;
+}
+
 /// The answer. After one that does not grant a CONNECT the connection closes: what follows the request may be meant for
-/// the tunnel already.
+/// the tunnel already. When the gate is about to end it closes too.
 async fn answer<B, E>(
     connect: bool,
+    stopping: &CancellationToken,
     answer: impl Future<Output = Result<Response<B>, E>>,
 ) -> Result<Response<B>, E> {
     let mut answer = answer.await?;
-    if connect && !answer.status().is_success() {
+    let tunnel = connect && answer.status().is_success();
+    if !tunnel && (connect || stopping.is_cancelled()) {
         let close = http::HeaderValue::from_static("close");
         answer.headers_mut().insert(http::header::CONNECTION, close);
     }

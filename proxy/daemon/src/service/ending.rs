@@ -26,11 +26,16 @@ impl Service {
         }
         self.accepting.stop.cancel();
         self.gate.stopping.cancel();
-        let _elapsed = tokio::time::timeout(drain.streams, self.quiet()).await;
+        self.accepting.tasks.close();
+        // A connection may have been accepted and not yet asked anything: as long as it is open, more can come.
+        let over = async {
+            self.accepting.tasks.wait().await;
+            self.quiet().await;
+        };
+        let _elapsed = tokio::time::timeout(drain.streams, over).await;
         let killing = self.gate.kills.drain();
         let cut = killing.covered() as u64;
         killing.ended(SETTLED_WITHIN).await;
-        self.accepting.tasks.close();
         let closed = tokio::time::timeout(CLOSED_WITHIN, self.accepting.tasks.wait());
         if closed.await.is_err() {
             tracing::info!(open = self.accepting.tasks.len(), "connections are closed by the end");
@@ -56,11 +61,16 @@ impl Service {
         Ok(())
     }
 
-    /// Resolves when no exchange is under way.
+    /// Resolves when no exchange and no tunnel is under way. A request in the tunnel of one run may be another's.
     async fn quiet(&self) {
-        for run in self.agents.runs() {
-            run.tasks.close();
-            run.tasks.wait().await;
+        loop {
+            for run in self.agents.runs() {
+                run.tasks.close();
+                run.tasks.wait().await;
+            }
+            if self.agents.runs().iter().all(|run| run.tasks.is_empty()) {
+                return;
+            }
         }
     }
 }

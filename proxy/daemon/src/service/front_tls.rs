@@ -19,6 +19,7 @@ use crate::config::{Listen, Tls};
 use crate::intake::front::{self, Front};
 use crate::intake::peer::Peer;
 use crate::intake::strangers::Stranger;
+use crate::intake::unless_ending;
 use crate::listen::hello::{self, Limits, Opening};
 use crate::upstream::connect::read_authorities;
 
@@ -63,13 +64,17 @@ impl FrontTls {
         let member = near.and_then(|at| attachments.asker(Transport::Tcp, peer, at));
         let cgroup = member.map(|member| member.cgroup.to_string());
         let peer = Peer { cgroup, ..Peer::at(peer.ip()) };
-        match hello::open(stream, Limits::default()).await {
+        let beginning = hello::open(stream, Limits::default());
+        let Some(opened) = unless_ending(&front.gate, beginning).await else { return };
+        match opened {
             Ok(Opening::Tls(hello)) => {
                 let Some(config) = self.config.load_full() else {
                     drop(hello.refuse(hello::Refusal::Unavailable).await);
                     return;
                 };
-                match hello.accept(config, HANDSHAKE_WITHIN).await {
+                let handshake = hello.accept(config, HANDSHAKE_WITHIN);
+                let Some(shaken) = unless_ending(&front.gate, handshake).await else { return };
+                match shaken {
                     Ok(stream) => {
                         let (_, session) = stream.get_ref();
                         let h2 = session.alpn_protocol() == Some(b"h2");
