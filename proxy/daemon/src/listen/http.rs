@@ -1,7 +1,7 @@
 //! The requests of one connection, over HTTP/1 or HTTP/2, as long as its client keeps within what a client needs.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,15 +135,7 @@ where
             .keep_alive_timeout(limits.ping_within)
             .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service);
-        let mut served = pin!(served);
-        let served = async {
-            tokio::select! {
-                biased;
-                () = last(stopping) => served.as_mut().graceful_shutdown(),
-                served = served.as_mut() => return served,
-            }
-            served.await
-        };
+        let served = to_the_last(served, stopping, http2::Connection::graceful_shutdown);
         until(&patience, served).await
     } else {
         let (stream, faults) = Strict::new(stream);
@@ -158,15 +150,7 @@ where
             .auto_date_header(false)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        let mut served = pin!(served);
-        let served = async {
-            tokio::select! {
-                biased;
-                () = last(stopping) => served.as_mut().graceful_shutdown(),
-                served = served.as_mut() => return served,
-            }
-            served.await
-        };
+        let served = to_the_last(served, stopping, http1::UpgradeableConnection::graceful_shutdown);
         until(&patience, served).await
     }
 }
@@ -182,10 +166,24 @@ fn framed(faults: &Arc<Faults>, mut request: Request<Incoming>) -> Request<Incom
     request
 }
 
-/// Resolves when the gate has taken no more connections for a while.
-async fn last(stopping: &CancellationToken) {
-    stopping.cancelled().await;
-    tokio::time::sleep(LAST_WITHIN).await;
+/// Serves a connection to its end. When the gate has taken no more connections for a while, `shut` lets
+/// this one take no more requests.
+async fn to_the_last<C: Future>(
+    served: C,
+    stopping: &CancellationToken,
+    shut: impl FnOnce(Pin<&mut C>),
+) -> C::Output {
+    let mut served = pin!(served);
+    let last = async {
+        stopping.cancelled().await;
+        tokio::time::sleep(LAST_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        () = last => shut(served.as_mut()),
+        served = served.as_mut() => return served,
+    }
+    served.await
 }
 
 /// The answer. After one that does not grant a CONNECT the connection closes: what follows the request may be meant for
