@@ -11,6 +11,7 @@ use super::tunnel::{self, Going};
 use super::{Callers, Connection};
 use crate::gate::Gate;
 use crate::listen::dns::Addresses;
+use crate::paced::Paced;
 use crate::run::Run;
 
 /// What is accepted for one run.
@@ -73,7 +74,7 @@ async fn one(redirected: &Redirected, stream: TcpStream, peer: SocketAddr) {
         return;
     }
     let connection = Connection::of(Arc::clone(gate), Callers::Run(Arc::clone(run)));
-    tunnel::carry(connection, stream, going(asked, names)).await;
+    tunnel::carry(connection, Paced::new(stream), going(asked, names)).await;
 }
 
 /// Where the kernel says that a connection was going: to a name that the responder gave an address

@@ -344,7 +344,7 @@ impl Inner {
                     }
                     Err(others) => {
                         let stays = others.contains(&account);
-                        accounts.extend(self.waiting.moves(ticket, others));
+                        accounts.extend(self.waiting.moves(ticket, &others));
                         if stays {
                             break;
                         }

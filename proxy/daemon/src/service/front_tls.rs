@@ -20,6 +20,7 @@ use crate::intake::front::{self, Front};
 use crate::intake::peer::Peer;
 use crate::intake::strangers::Stranger;
 use crate::listen::hello::{self, Limits, Opening};
+use crate::paced::Paced;
 use crate::upstream::connect::read_authorities;
 
 /// How long a client may take over its half of the handshake.
@@ -63,7 +64,7 @@ impl FrontTls {
         let member = near.and_then(|at| attachments.asker(Transport::Tcp, peer, at));
         let cgroup = member.map(|member| member.cgroup.to_string());
         let peer = Peer { cgroup, ..Peer::at(peer.ip()) };
-        match hello::open(stream, Limits::default()).await {
+        match hello::open(Paced::new(stream), Limits::default()).await {
             Ok(Opening::Tls(hello)) => {
                 let Some(config) = self.config.load_full() else {
                     drop(hello.refuse(hello::Refusal::Unavailable).await);

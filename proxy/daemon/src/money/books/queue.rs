@@ -73,12 +73,12 @@ impl Queue {
     }
 
     /// Lets who has `ticket` wait for other accounts; those that it waits for no longer come back.
-    pub(super) fn moves(&mut self, ticket: u64, to: BTreeSet<AccountId>) -> Vec<AccountId> {
+    pub(super) fn moves(&mut self, ticket: u64, to: &BTreeSet<AccountId>) -> Vec<AccountId> {
         let Some(waiter) = self.waiting.get_mut(&ticket) else { return Vec::new() };
         let from = std::mem::replace(&mut waiter.accounts, to.clone());
         self.exit(ticket, &from);
-        self.enter(ticket, &to);
-        from.difference(&to).cloned().collect()
+        self.enter(ticket, to);
+        from.difference(to).cloned().collect()
     }
 
     /// Gives the place up.
