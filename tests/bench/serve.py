@@ -2,6 +2,7 @@
 
 Agents call the gate's port over TLS with keys of their own; the gate calls the upstream over TLS and HTTP/2.
 """
+import json
 import os
 import statistics
 import subprocess
@@ -42,7 +43,8 @@ class Serve(Direct):
         secret = self.file("secret")
         with open(secret, "w") as out:
             out.write("sk-proj-" + "b" * 74 + "T3BlbkFJ" + "c" * 74)
-        self.tollgate("credential", "add", "openai", "--provider", "openai", "--from-file", secret)
+        for name in ("openai", "bulk"):
+            self.tollgate("credential", "add", name, "--provider", "openai", "--from-file", secret)
         self.make_keys()
 
     def file(self, name):
@@ -53,10 +55,11 @@ class Serve(Direct):
         with open(self.config, "w") as out:
             out.write(f"""state: {self.file("state")}
 policy: {self.file("policy")}
-credentials: {{ openai: {{ provider: openai, from: sealed }} }}
+credentials: {{ openai: {{ provider: openai, from: sealed }}, bulk: {{ provider: bulk, from: sealed }} }}
 providers:
-  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: none, price: free, ca: {bulk} }}
+  bulk: {{ dialect: openai, url: "https://localhost:{BULK_TLS}", credential: bulk, price: free, ca: {bulk} }}
 drain: {{ delay: 0s, streams: 1s }}
+limits: {{ per_address: 16384 }}
 listen:
   proxy: 127.0.0.1:{self.port}
   transparent: null
@@ -99,9 +102,6 @@ upstream: {{ ca: [{self.bench.h2_ca}], connect_to: ["{NAME}:443:127.0.0.1:{H2}",
         print(f"{self.name}: {self.agents} keys in {time.monotonic() - began:.1f} s, started in "
               f"{self.started_ms:.0f} ms", file=sys.stderr, flush=True)
 
-    def key(self, number):
-        return open(self.keys).read().split()[number]
-
     def arguments(self, path="/openai/v1"):
         return ["--url", f"https://localhost:{self.port}{path}/chat/completions", "--ca", self.cert,
                 "--connect-to", f"127.0.0.1:{self.port}", "--keys", self.keys]
@@ -139,7 +139,7 @@ def neighbours(bench, serve):
     secs = 5
     own = serve.file("bulk.key")
     with open(own, "w") as out:
-        out.write(serve.key(1) + "\n")
+        out.write(serve.tollgate("key", "create", "bulk", "--agent", "a1", "--credential", "bulk") + "\n")
     url = f"https://localhost:{serve.port}/custom/bulk/v1/chat/completions"
     for _ in range(bench.args.reps + 1):
         alone = small(bench, serve, secs)
@@ -151,11 +151,13 @@ def neighbours(bench, serve):
         cpu = stat(serve.process.pid)[0]
         beside = small(bench, serve, secs)
         cpu = stat(serve.process.pid)[0] - cpu
-        said = large.communicate()[0]
+        said = json.loads(large.communicate()[0])
+        if said["errors"] or said["bad_status"] or not said["requests_total"]:
+            sys.exit(f"bench: large bodies failed: {said}")
         bench.rows.append({"kind": "neighbour", "target": serve.name, "alone": alone, "beside": beside,
-                           "large": said, "cpu": cpu / (secs + 1.2)})
+                           "large": said["rps"], "cpu": cpu / (secs + 1.2)})
         print(f"alone p50 {alone[0]} p99 {alone[1]} us, beside p50 {beside[0]} p99 {beside[1]} us; "
-              f"core {cpu / (secs + 1.2):.0%}; large: {said.strip()}", file=sys.stderr, flush=True)
+              f"core {cpu / (secs + 1.2):.0%}; {said['rps']:.1f} large ones/s", file=sys.stderr, flush=True)
 
 
 def held(bench, serve, streams=10_000):
@@ -217,7 +219,8 @@ def tables(bench, serves):
         lines += ["", "| small requests of one agent | p50 µs | p99 µs |", "|---|---|---|"]
         for name in ("alone", "beside"):
             p50, p99 = (statistics.median(row[name][at] for row in rows) for at in (0, 1))
-            what = "alone" if name == "alone" else "beside an agent that sends 32 MiB bodies"
+            rate = statistics.median(row["large"] for row in rows)
+            what = "alone" if name == "alone" else f"beside {rate:.1f} bodies of 32 MiB a second"
             lines.append(f"| {what} | {p50:.0f} | {p99:.0f} |")
         more = statistics.median(row["beside"][1] / row["alone"][1] - 1 for row in rows)
         lines += ["", f"The neighbour moves p99 by {more:+.0%} (bar: 20 %)."]

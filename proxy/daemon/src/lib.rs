@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod money;
 mod names;
 mod opaque;
+mod paced;
 mod places;
 pub mod policies;
 pub mod policy_file;

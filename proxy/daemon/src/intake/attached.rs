@@ -15,6 +15,7 @@ use crate::attached::Attachments;
 use crate::gate::Gate;
 use crate::listen::dns::Addresses;
 use crate::metrics::Intake;
+use crate::paced::Paced;
 
 /// What is needed to take a connection of an attached control group.
 #[derive(Debug)]
@@ -45,5 +46,5 @@ pub(crate) async fn one(
     let connection = Connection::of(Arc::clone(gate), Callers::Peer(far), Intake::Transparent);
     // A program that looked the name up before it was attached knows only the address.
     let going = Going { by_host: true, ..going(origin.wanted, names) };
-    tunnel::carry(connection, stream, going).await;
+    tunnel::carry(connection, Paced::new(stream), going).await;
 }

@@ -12,6 +12,7 @@ use super::{Callers, Connection};
 use crate::gate::Gate;
 use crate::listen::dns::Addresses;
 use crate::metrics::{Intake, Listener};
+use crate::paced::Paced;
 use crate::run::Run;
 
 /// What is accepted for one run.
@@ -76,7 +77,7 @@ async fn one(redirected: &Redirected, stream: TcpStream, peer: SocketAddr) {
     }
     let connection =
         Connection::of(Arc::clone(gate), Callers::Run(Arc::clone(run)), Intake::Transparent);
-    tunnel::carry(connection, stream, going(asked, names)).await;
+    tunnel::carry(connection, Paced::new(stream), going(asked, names)).await;
 }
 
 /// Where the kernel says that a connection was going: to a name that the responder gave an address

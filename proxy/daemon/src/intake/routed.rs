@@ -13,6 +13,7 @@ use crate::agents::Agents;
 use crate::gate::Gate;
 use crate::listen::routed::Own;
 use crate::metrics::Intake;
+use crate::paced::Paced;
 
 /// One connection that was routed here. Whoever sent it says in its own words where to: the address
 /// that it dialled is where the gate's answer seems to come from, and a hint.
@@ -40,5 +41,5 @@ pub(crate) async fn one(
         port: asked.port(),
         by_host: true,
     };
-    tunnel::carry(connection, stream, going).await;
+    tunnel::carry(connection, Paced::new(stream), going).await;
 }

@@ -21,6 +21,7 @@ use crate::intake::peer::Peer;
 use crate::intake::strangers::Stranger;
 use crate::intake::unless_ending;
 use crate::listen::hello::{self, Limits, Opening};
+use crate::paced::Paced;
 use crate::upstream::connect::read_authorities;
 
 /// How long a client may take over its half of the handshake.
@@ -64,7 +65,7 @@ impl FrontTls {
         let member = near.and_then(|at| attachments.asker(Transport::Tcp, peer, at));
         let cgroup = member.map(|member| member.cgroup.to_string());
         let peer = Peer { cgroup, ..Peer::at(peer.ip()) };
-        let beginning = hello::open(stream, Limits::default());
+        let beginning = hello::open(Paced::new(stream), Limits::default());
         let Some(opened) = unless_ending(&front.gate, beginning).await else { return };
         match opened {
             Ok(Opening::Tls(hello)) => {

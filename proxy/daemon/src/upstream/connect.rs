@@ -14,6 +14,8 @@ use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::paced::Paced;
+
 /// How long connecting and the TLS handshake may take together.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long one address may take while there is another to try.
@@ -110,8 +112,8 @@ pub(super) struct Dialled {
 /// Its bytes.
 #[derive(Debug)]
 pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Paced<TcpStream>),
+    Tls(Box<TlsStream<Paced<TcpStream>>>),
 }
 
 impl Stream {
@@ -207,7 +209,7 @@ async fn reach(
     host: &str,
     addresses: &[SocketAddr],
     deadline: Instant,
-) -> Result<(TcpStream, SocketAddr), ConnectError> {
+) -> Result<(Paced<TcpStream>, SocketAddr), ConnectError> {
     let mut last = ConnectError::Nowhere(host.to_owned());
     let mut left = addresses.iter().copied().peekable();
     while let Some(address) = left.next() {
@@ -215,7 +217,7 @@ async fn reach(
             if left.peek().is_some() { deadline.min(Instant::now() + ATTEMPT) } else { deadline };
         last = match timeout_at(until, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => match tune(&stream) {
-                Ok(()) => return Ok((stream, address)),
+                Ok(()) => return Ok((Paced::new(stream), address)),
                 Err(error) => unreachable(host, address, &error),
             },
             Ok(Err(error)) => unreachable(host, address, &error),
