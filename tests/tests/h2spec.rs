@@ -45,14 +45,33 @@ fn words(program: &Path, host: &str, port: u16, report: &Path) -> Vec<String> {
 }
 
 /// What a listener fails that nghttpd passes.
-fn new_failures(stand: &Stand, program: &Path, at: SocketAddr) -> Result<Vec<String>> {
+fn new_failures(stand: &Stand, program: &Path, at: SocketAddr) -> Result<BTreeSet<String>> {
     let reference = reference(program, &stand.home())?;
     let report = stand.work().join("gate.xml");
-    let mut command = Command::new("env");
-    command.args(words(program, &at.ip().to_string(), at.port(), &report)).args(["-P", PATH]);
-    let outcome = Running::start(&mut command)?.end(ALL)?;
-    let found = failed(&report, &outcome)?;
-    Ok(found.difference(&reference).cloned().collect())
+    each_time(&reference, || {
+        let mut command = Command::new("env");
+        command.args(words(program, &at.ip().to_string(), at.port(), &report)).args(["-P", PATH]);
+        let outcome = Running::start(&mut command)?.end(ALL)?;
+        failed(&report, &outcome)
+    })
+}
+
+/// What fails beyond `reference`, and does so each time. h2spec asks a whole request and then sends the
+/// frames of the case: where the answer is quicker, its stream is closed by then, and what comes on it is
+/// to be ignored (RFC 9113 5.1), which h2spec takes for a failure.
+fn each_time(
+    reference: &BTreeSet<String>,
+    mut run: impl FnMut() -> Result<BTreeSet<String>>,
+) -> Result<BTreeSet<String>> {
+    const TIMES: usize = 3;
+    let mut new: BTreeSet<String> = run()?.difference(reference).cloned().collect();
+    for _ in 1..TIMES {
+        if new.is_empty() {
+            break;
+        }
+        new = run()?.intersection(&new).cloned().collect();
+    }
+    Ok(new)
 }
 
 /// A service with nobody in its contracts but one agent, whose key is not used.
@@ -165,9 +184,10 @@ fn over_http_2_the_transparent_intake_fails_nothing_that_nghttpd_passes() -> Res
     let stand = Stand::new()?;
     let reference = reference(&program, &stand.home())?;
     let report = stand.work().join("gate.xml");
-    let run = stand.gate(&[])?.start(words(&program, "api.openai.com", 443, &report))?;
-    let found = failed(&report, &run.end(ALL)?)?;
-    let new: Vec<&String> = found.difference(&reference).collect();
+    let new = each_time(&reference, || {
+        let run = stand.gate(&[])?.start(words(&program, "api.openai.com", 443, &report))?;
+        failed(&report, &run.end(ALL)?)
+    })?;
     ensure!(new.is_empty(), "not failed by nghttpd ({reference:?}): {new:#?}");
     ensure!(stand.log().records().is_empty(), "a request without a key reached the provider");
     stand.verified()?;
