@@ -56,6 +56,9 @@ struct Args {
     /// Bytes of the question and of the answer
     #[arg(long, default_value_t = 1024)]
     bytes: usize,
+    /// Bytes of the answer, where they are others
+    #[arg(long)]
+    answer: Option<usize>,
     /// Pause between events, in microseconds, and their number
     #[arg(long, default_value = "p0-n64")]
     shape: String,
@@ -310,7 +313,7 @@ fn question(args: &Args) -> Result<Bytes> {
         }
         body
     };
-    let shape = format!("mock-{}-b{} ", args.shape, args.bytes);
+    let shape = format!("mock-{}-b{} ", args.shape, args.answer.unwrap_or(args.bytes));
     let missing = args.bytes.saturating_sub(whole(shape.clone()).len());
     let pad: String = "lorem ipsum ".chars().cycle().take(missing).collect();
     let body = whole(shape + &pad);

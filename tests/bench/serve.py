@@ -144,7 +144,8 @@ def neighbours(bench, serve):
     for _ in range(bench.args.reps + 1):
         alone = small(bench, serve, secs)
         command = ["chrt", "--idle", "0", "taskset", "-c", LOAD_CORE, bench.program("loadgen"), "rr", "--conns", "2",
-                   "--secs", str(secs + 3), "--warmup", "0", "--bytes", str(LARGE), "--url", url, "--ca", serve.cert,
+                   "--secs", str(secs + 3), "--warmup", "0", "--bytes", str(LARGE), "--answer", "1024", "--url", url, "--ca",
+                   serve.cert,
                    "--connect-to", f"127.0.0.1:{serve.port}", "--keys", own]
         large = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         time.sleep(1)
