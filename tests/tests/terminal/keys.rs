@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use e2e::harness::{LIMIT, Stand, tollgate};
 use e2e::process::{Outcome, Running};
-use e2e::proofs::said;
+use e2e::proofs::{gate_ended, said};
 use serde_json::{Value, json};
 
 use super::screen::Screen;
@@ -365,11 +365,11 @@ fn what_cannot_be_made_says_why_and_what_to_do() -> Result<()> {
     }
     let shown = stand.tollgate(&["key", "show", "nobody"])?;
     ensure!(shown.status.code() == Some(1) && shown.stderr.contains("no key is called nobody"));
-    until("the gate ended", || {
-        Ok(stand.tollgate(&["agents"])?.stderr.contains("nobody is behind it"))
-    })?;
+    // Asking it would keep it from ending.
+    gate_ended(&stand)?;
     let agents = stand.tollgate(&["agents"])?;
     ensure!(agents.status.code() == Some(1), "{agents:?}");
+    ensure!(agents.stderr.contains("nobody is behind it"), "{agents:?}");
     let help = stand.tollgate(&["key", "create", "--help"]);
     ensure!(help?.stdout.starts_with("Example:\n  tollgate key create ci"));
     let completions = Command::new(tollgate()?).args(["completions", "bash"]).output()?;
