@@ -1,6 +1,7 @@
 //! Everybody behind one `tollgate serve`: who a request is from, and that agent's run.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use arc_swap::ArcSwap;
@@ -83,14 +84,9 @@ impl Agents {
         let policies = self.policies.load();
         let known = workload(&policies, peer)
             .or_else(|| key.map(|owner| (owner.agent.as_str(), Identified::Key)));
-        let found = known.and_then(|(agent, by)| {
-            let run = self.run_of(gate, agent, by, &policies)?;
-            Some((run, by))
-        });
-        found.map_or_else(
-            || Subject { from: Some(peer.address), ..self.stranger() },
-            |(run, by)| Subject { terms: run.terms(), run, by, from: None },
-        )
+        known
+            .and_then(|(agent, by)| self.known(gate, agent, by, &policies))
+            .unwrap_or_else(|| self.stranger(Some(peer.address)))
     }
 
     /// Lets what the configuration says now hold from the next exchange on.
@@ -131,35 +127,49 @@ impl Agents {
         runs.values().cloned().chain([Arc::clone(&self.stranger)]).collect()
     }
 
-    /// Whom what nobody is known to have sent is counted to.
-    pub(crate) fn stranger(&self) -> Subject {
-        let (policies, settings) = (self.policies.load(), self.settings.load());
+    /// Whom what nobody is known to have sent, from there, is counted to.
+    pub(crate) fn stranger(&self, from: Option<IpAddr>) -> Subject {
         let run = Arc::clone(&self.stranger);
-        if run.terms.load().version != version(&policies, &settings) {
-            run.now_under(no_contract(STRANGER, &policies, &settings), self.sizes);
-        }
-        Subject { terms: run.terms(), run, by: Identified::Nobody, from: None }
+        let terms = self.terms(&run, &self.policies.load(), no_contract);
+        Subject { run, terms, by: Identified::Nobody, from }
     }
 
-    fn run_of(
+    /// The provider that a host is, whoever asks for it.
+    pub(crate) fn provider_of(&self, host: &str) -> Option<wire::Provider> {
+        self.settings.load().holdings.provider_of(host)
+    }
+
+    fn known(
         &self,
         gate: &Gate,
         agent: &str,
         by: Identified,
         policies: &Policies,
-    ) -> Option<Arc<Run>> {
+    ) -> Option<Subject> {
         let known = self.runs.read().unwrap_or_else(PoisonError::into_inner).get(agent).cloned();
         let run = match known {
             Some(run) => run,
             None => self.begin(gate, agent, by, policies)?,
         };
+        let terms = self.terms(&run, policies, terms_of);
+        Some(Subject { run, terms, by, from: None })
+    }
+
+    /// What holds for a run under these contracts, whatever another request entered in it meanwhile.
+    fn terms(
+        &self,
+        run: &Run,
+        policies: &Policies,
+        made: fn(&str, &Policies, &Settings) -> Terms,
+    ) -> Arc<Terms> {
         let settings = self.settings.load();
-        if run.terms.load().version != version(policies, &settings) {
-            let terms = terms_of(agent, policies, &settings);
-            let sizes = self.sizes_of(&terms);
-            run.now_under(terms, sizes);
+        let before = run.terms();
+        if before.version == version(policies, &settings) {
+            return before;
         }
-        Some(run)
+        let terms = Arc::new(made(&run.agent, policies, &settings));
+        run.now_under(Arc::clone(&terms), self.sizes_of(&terms));
+        terms
     }
 
     /// An agent's first request.

@@ -31,7 +31,7 @@ use crate::answer::body::AnswerBody;
 use crate::clock;
 use crate::gate::Gate;
 use crate::intake::Connection;
-use crate::keys::KeyUsed;
+use crate::keys::{KeyUsed, Owner};
 use crate::kills::{Entry, Guard};
 use crate::money::books::Booked;
 use crate::record;
@@ -64,7 +64,7 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
     let (head, body) = request.into_parts();
-    let subject = connection.subject_of(&head, &route);
+    let (subject, owner) = connection.subject_of(&head, &route);
     let run = &subject.run;
     if !connection.has_place(run) {
         return settle::refuse_busy(&connection, &subject, &route, "too many connections").await;
@@ -77,7 +77,7 @@ pub async fn serve(
     let (reply, answer) = oneshot::channel();
     let tasks = run.tasks.clone();
     let exchange = async move {
-        match Exchange::open(connection, subject, route, &head, room) {
+        match Exchange::open(connection, (subject, owner), route, &head, room) {
             Ok(exchange) => {
                 let lines = tracing::debug_span!("exchange", decision = exchange.case.id);
                 exchange.carry(head, body, reply).instrument(lines).await;
@@ -131,6 +131,8 @@ pub(crate) struct Exchange {
     pub(crate) gate: Arc<Gate>,
     pub(crate) run: Arc<Run>,
     pub(crate) subject: Subject,
+    /// Whose the virtual key in the request is, where that was asked to know the subject.
+    owner: Option<Owner>,
     pub(crate) connection: Arc<Connection>,
     pub(crate) route: Arc<Route>,
     /// The addresses that the route's name stands for, once it was judged and looked up: this request
@@ -175,7 +177,7 @@ impl Drop for Exchange {
 impl Exchange {
     fn open(
         connection: Arc<Connection>,
-        subject: Subject,
+        (subject, owner): (Subject, Option<Owner>),
         route: Arc<Route>,
         head: &Parts,
         room: OwnedSemaphorePermit,
@@ -210,6 +212,7 @@ impl Exchange {
             gate,
             run,
             subject,
+            owner,
             connection,
             route,
             resolved: None,

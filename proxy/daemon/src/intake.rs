@@ -102,25 +102,22 @@ impl Connection {
         }
     }
 
-    /// Who the request is from, and the virtual key in it that says so.
-    pub(crate) fn subject_of(&self, head: &Parts, route: &Route) -> Subject {
-        let Callers::Peer(far) = &self.callers else { return self.subject() };
-        if far.key.is_some() {
-            return self.subject();
-        }
-        let key = self.owner(head, route);
-        far.subject(&self.gate, key.as_ref())
-    }
-
-    fn owner(&self, head: &Parts, route: &Route) -> Option<Owner> {
+    /// Who the request is from, and whose virtual key it carries where that had to be asked for it.
+    pub(crate) fn subject_of(&self, head: &Parts, route: &Route) -> (Subject, Option<Owner>) {
+        let far = match &self.callers {
+            Callers::Peer(far) if far.key.is_none() => far,
+            Callers::Run(_) | Callers::Peer(_) => return (self.subject(), None),
+        };
         let found = places::standing(head, wire::dialect(route.provider).places());
         let values: Vec<&str> = found.iter().map(|found| found.value.as_str()).collect();
-        self.gate.keys.owner(&values)
+        let key = self.gate.keys.owner(&values);
+        (far.subject(&self.gate, key.as_ref()), key)
     }
 
-    /// How the use of a standing key in a request of `subject` is bound to where it comes from.
-    pub(crate) fn bound(&self, subject: &Subject, values: &[&str]) -> Bound {
-        let key = self.gate.keys.owner(values);
+    /// How the use of a standing key in a request of `subject` is bound to where it comes from. `owner`
+    /// is whose it is, where that was asked already.
+    pub(crate) fn bound(&self, subject: &Subject, owner: Option<Owner>, values: &[&str]) -> Bound {
+        let key = owner.or_else(|| self.gate.keys.owner(values));
         match (&self.callers, key) {
             (Callers::Peer(far), Some(key)) => Agents::bound(subject, &far.peer, &key),
             // The user of a run names its agent, so the agent's name alone binds nothing.

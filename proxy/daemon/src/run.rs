@@ -187,8 +187,8 @@ impl Run {
 
     /// Lets other terms hold from the next exchange on. A room of another size is a new one: what is
     /// under way keeps its place in the old one until it ends.
-    pub(crate) fn now_under(&self, terms: Terms, sizes: Sizes) {
-        self.terms.store(Arc::new(terms));
+    pub(crate) fn now_under(&self, terms: Arc<Terms>, sizes: Sizes) {
+        self.terms.store(terms);
         if self.room.load().sizes != sizes {
             self.room.store(Arc::new(Room::of(sizes)));
         }

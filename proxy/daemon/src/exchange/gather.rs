@@ -60,7 +60,7 @@ impl Exchange {
         if let Presented::Key(key) = &mut presented
             && key.bound == Bound::Bearer
         {
-            key.bound = self.connection.bound(&self.subject, &values);
+            key.bound = self.connection.bound(&self.subject, self.owner.take(), &values);
         }
         self.case.key = Known::Fact(presented);
         let (key, stands_for) =

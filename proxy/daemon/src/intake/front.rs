@@ -133,7 +133,7 @@ fn absolute(caller: &Caller, uri: &Uri, headers: &HeaderMap) -> Option<(Route, U
     let agrees = said.is_none_or(|said| {
         said.is_some_and(|(name, at)| name == host && at.unwrap_or(usual) == port)
     });
-    let provider = caller.front.agents.stranger().terms.holdings.provider_of(&host);
+    let provider = caller.front.agents.provider_of(&host);
     // What the request says of its host has been held against the URL here.
     let (named_by_request, absolute) = (false, true);
     let route =
@@ -150,7 +150,7 @@ async fn tunnel(
     let front = &caller.front;
     let named = request.uri().authority().and_then(|authority| named_as(authority.as_str()));
     let Some((host, Some(port))) = named else { return Ok(front.gateway.nowhere()) };
-    let provider = front.agents.stranger().terms.holdings.provider_of(&host);
+    let provider = front.agents.provider_of(&host);
     let route = Route::new(host.clone(), port, Scheme::Https, provider);
     let key = match asked_with(&front.gate, request.headers_mut()) {
         Asked::Nothing => None,
@@ -188,7 +188,7 @@ async fn unauthenticated(
 ) -> Result<Response<AnswerBody>, Unanswered> {
     let rule = decide::RuleId("ingress/virtual_key");
     let refusal = Refusal { rule, reason: decide::Reason::UnknownKey };
-    let stranger = caller.front.agents.stranger();
+    let stranger = caller.front.agents.stranger(Some(caller.far.peer.address));
     let status = StatusCode::PROXY_AUTHENTICATION_REQUIRED;
     let mut told = refused(caller, &stranger, route, refusal, status).await?;
     let scheme = header::HeaderValue::from_static("Basic realm=\"tollgate\"");

@@ -41,7 +41,7 @@ impl Directory for Names {
     }
 
     async fn exists(&self, name: &str) -> Exists {
-        self.agents.stranger().run.upstream.resolver.exists(&normal(name)).await
+        self.agents.stranger(None).run.upstream.resolver.exists(&normal(name)).await
     }
 
     fn event(&self, event: Event<'_>) {
@@ -51,7 +51,7 @@ impl Directory for Names {
                     rule: RuleId("filtering/destination"),
                     reason: Reason::DestinationNotAllowed(normal(name)),
                 };
-                let (gate, stranger) = (Arc::clone(&self.gate), self.agents.stranger());
+                let (gate, stranger) = (Arc::clone(&self.gate), self.agents.stranger(None));
                 let route = Route::new(normal(name), LIKELY, Scheme::Https, None);
                 let tasks = stranger.run.tasks.clone();
                 tasks.spawn(async move {
