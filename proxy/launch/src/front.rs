@@ -53,12 +53,12 @@ where
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
-    let network = Network::create()?;
+    let network = Network::create(&spec.ports.clone().checked()?)?;
     let cgroup = Cgroup::create()?;
     let share = spec.share.clone();
     let registration = Registration { listeners: &network.listeners, cgroup: cgroup.as_fd() };
     let prepared = register(&registration).map_err(LaunchError::Gate)?;
-    let Network { namespace, listeners } = network;
+    let Network { namespace, listeners, connecting } = network;
     drop(listeners);
 
     let blocked = sys::blocked_signals()
@@ -68,7 +68,7 @@ where
     let started = spawn::init(&plan, &environment, &namespace, &cgroup, streams, &share)?;
     drop((plan, namespace));
     let ended = relay::until_the_end(started, streams, &signals, gate_alive);
-    drop(cgroup);
+    drop((cgroup, connecting));
     ended
 }
 

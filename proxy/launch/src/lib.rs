@@ -19,6 +19,7 @@ mod message;
 mod mountinfo;
 mod netns;
 mod plan;
+mod ports;
 mod run;
 mod seccomp;
 pub mod state;
@@ -32,6 +33,7 @@ pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};
+pub use ports::{Connector, Ports};
 pub use run::{Absent, Cover, Ended, Prepared, Registration, Spec};
 
 /// The exit code of failures that are ours and not the command's (EXPERIENCE, *Habits*).

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::TcpListener,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -11,7 +12,11 @@ use rustix::{
     thread::UnshareFlags,
 };
 
-use crate::{error::LaunchError, listeners::Listeners};
+use crate::{
+    error::LaunchError,
+    listeners::Listeners,
+    ports::{Connecting, Connector, Ports},
+};
 
 /// `198.18.0.0/15`, the addresses that stand for names within a run (RFC 2544; DESIGN §3 *DNS*).
 const NAMES: ([u8; 4], u8) = ([198, 18, 0, 0], 15);
@@ -24,13 +29,22 @@ const LOOPBACK: u32 = 1;
 pub(crate) struct Network {
     pub(crate) namespace: OwnedFd,
     pub(crate) listeners: Listeners,
+    /// Ends when it is dropped.
+    pub(crate) connecting: Option<Connecting>,
 }
 
 impl Network {
     /// Makes both. Only a short-lived thread enters the namespace; the process stays where it is.
-    pub(crate) fn create() -> Result<Self, LaunchError> {
+    pub(crate) fn create(ports: &Ports) -> Result<Self, LaunchError> {
+        let published = ports.published()?;
+        let mut made = Self::create_apart(ports)?;
+        made.share(published)?;
+        Ok(made)
+    }
+
+    fn create_apart(ports: &Ports) -> Result<Self, LaunchError> {
         std::thread::scope(|scope| {
-            scope.spawn(Self::create_here).join().unwrap_or_else(|_| {
+            scope.spawn(|| Self::create_here(ports)).join().unwrap_or_else(|_| {
                 Err(LaunchError::setup(
                     "opening the run's network",
                     io::Error::other("its thread panicked"),
@@ -39,7 +53,7 @@ impl Network {
         })
     }
 
-    fn create_here() -> Result<Self, LaunchError> {
+    fn create_here(ports: &Ports) -> Result<Self, LaunchError> {
         let step = |what: &'static str| move |error: io::Error| LaunchError::setup(what, error);
         // SAFETY: only the network namespace of this thread changes; descriptors stay shared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
@@ -52,7 +66,25 @@ impl Network {
         )
         .map_err(|error| LaunchError::setup("opening the network namespace", error.into()))?;
         let listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
-        Ok(Self { namespace, listeners })
+        let mut made = Self { namespace, listeners, connecting: None };
+        made.share(ports.reached()?)?;
+        if !ports.publish.is_empty() {
+            let connecting = Connecting::start().map_err(step("starting the connector"))?;
+            let gates_end = connecting.gates_end().map_err(step("starting the connector"))?;
+            made.listeners.connector = Some(Connector::new(gates_end.into()));
+            made.connecting = Some(connecting);
+        }
+        Ok(made)
+    }
+
+    fn share(&mut self, listeners: Vec<TcpListener>) -> Result<(), LaunchError> {
+        for listener in listeners {
+            let at = listener
+                .local_addr()
+                .map_err(|error| LaunchError::setup("opening the gate's listeners", error))?;
+            self.listeners.shared.push((at.port(), listener));
+        }
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{identity::Identity, listeners::Listeners};
+use crate::{identity::Identity, listeners::Listeners, ports::Ports};
 
 /// What the caller of `exec` asked for.
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub struct Spec {
     pub write: Vec<PathBuf>,
     /// Descriptors beyond 0, 1 and 2 that it keeps (`--share-fd`).
     pub share: Vec<i32>,
+    /// Ports that it shares with its host.
+    pub ports: Ports,
 }
 
 impl Spec {
@@ -42,6 +44,7 @@ impl Spec {
             identity: Identity::current()?,
             write: Vec::new(),
             share: Vec::new(),
+            ports: Ports::default(),
         })
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Debug for Spec {
             .field("identity", &self.identity)
             .field("write", &self.write)
             .field("share", &self.share)
+            .field("ports", &self.ports)
             .finish_non_exhaustive()
     }
 }
