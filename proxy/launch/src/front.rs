@@ -58,7 +58,7 @@ where
     let share = spec.share.clone();
     let registration = Registration { listeners: &network.listeners, cgroup: cgroup.as_fd() };
     let prepared = register(&registration).map_err(LaunchError::Gate)?;
-    let Network { namespace, listeners, connecting } = network;
+    let Network { namespace, listeners } = network;
     drop(listeners);
 
     let blocked = sys::blocked_signals()
@@ -68,7 +68,7 @@ where
     let started = spawn::init(&plan, &environment, &namespace, &cgroup, streams, &share)?;
     drop((plan, namespace));
     let ended = relay::until_the_end(started, streams, &signals, gate_alive);
-    drop((cgroup, connecting));
+    drop(cgroup);
     ended
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::TcpListener,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -12,11 +11,7 @@ use rustix::{
     thread::UnshareFlags,
 };
 
-use crate::{
-    error::LaunchError,
-    listeners::Listeners,
-    ports::{Connecting, Connector, Ports},
-};
+use crate::{error::LaunchError, listeners::Listeners, ports::Ports};
 
 /// `198.18.0.0/15`, the addresses that stand for names within a run (RFC 2544; DESIGN §3 *DNS*).
 const NAMES: ([u8; 4], u8) = ([198, 18, 0, 0], 15);
@@ -29,16 +24,13 @@ const LOOPBACK: u32 = 1;
 pub(crate) struct Network {
     pub(crate) namespace: OwnedFd,
     pub(crate) listeners: Listeners,
-    /// Ends when it is dropped.
-    pub(crate) connecting: Option<Connecting>,
 }
 
 impl Network {
     /// Makes both. Only a short-lived thread enters the namespace; the process stays where it is.
     pub(crate) fn create(ports: &Ports) -> Result<Self, LaunchError> {
-        let published = ports.published()?;
         let mut made = Self::create_apart(ports)?;
-        made.share(published)?;
+        ports.open_outside(&mut made.listeners)?;
         Ok(made)
     }
 
@@ -65,26 +57,9 @@ impl Network {
             Mode::empty(),
         )
         .map_err(|error| LaunchError::setup("opening the network namespace", error.into()))?;
-        let listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
-        let mut made = Self { namespace, listeners, connecting: None };
-        made.share(ports.reached()?)?;
-        if !ports.publish.is_empty() {
-            let connecting = Connecting::start().map_err(step("starting the connector"))?;
-            let gates_end = connecting.gates_end().map_err(step("starting the connector"))?;
-            made.listeners.connector = Some(Connector::new(gates_end.into()));
-            made.connecting = Some(connecting);
-        }
-        Ok(made)
-    }
-
-    fn share(&mut self, listeners: Vec<TcpListener>) -> Result<(), LaunchError> {
-        for listener in listeners {
-            let at = listener
-                .local_addr()
-                .map_err(|error| LaunchError::setup("opening the gate's listeners", error))?;
-            self.listeners.shared.push((at.port(), listener));
-        }
-        Ok(())
+        let mut listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
+        ports.open_inside(&mut listeners)?;
+        Ok(Self { namespace, listeners })
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -19,7 +19,7 @@ use std::{
 use crate::{
     error::LaunchError,
     fds,
-    listeners::{DNS_PORT, INTAKE_PORT, RESPONDER_PORT, is_absent},
+    listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT, is_absent},
     sys,
 };
 
@@ -71,21 +71,28 @@ impl Ports {
         Ok(self)
     }
 
-    /// Listens on the host's loopback.
-    pub(crate) fn published(&self) -> Result<Vec<TcpListener>, LaunchError> {
-        listen(PUBLISH, &self.publish)
+    /// Opens those of the host. Called in the host's network.
+    pub(crate) fn open_outside(&self, listeners: &mut Listeners) -> Result<(), LaunchError> {
+        listeners.shared.extend(listen(PUBLISH, &self.publish)?);
+        Ok(())
     }
 
-    /// Listens on the loopback of the calling thread's network, the run's.
-    pub(crate) fn reached(&self) -> Result<Vec<TcpListener>, LaunchError> {
-        listen(REACH, &self.reach)
+    /// Opens those inside, and the way to what the command listens on. Called in the run's network.
+    pub(crate) fn open_inside(&self, listeners: &mut Listeners) -> Result<(), LaunchError> {
+        listeners.shared.extend(listen(REACH, &self.reach)?);
+        if !self.publish.is_empty() {
+            let connector = start_connector()
+                .map_err(|error| LaunchError::setup("starting the connector", error))?;
+            listeners.connector = Some(connector);
+        }
+        Ok(())
     }
 }
 
 const REACH: &str = "--reach-port";
 const PUBLISH: &str = "--publish-port";
 
-fn listen(flag: &'static str, ports: &[u16]) -> Result<Vec<TcpListener>, LaunchError> {
+fn listen(flag: &'static str, ports: &[u16]) -> Result<Vec<(u16, TcpListener)>, LaunchError> {
     let mut open = Vec::new();
     for &port in ports {
         let at = |ip: &str, error: io::Error| {
@@ -100,12 +107,10 @@ fn listen(flag: &'static str, ports: &[u16]) -> Result<Vec<TcpListener>, LaunchE
             };
             LaunchError::Port { flag, port, why }
         };
-        open.push(
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-                .map_err(|error| at("127.0.0.1", error))?,
-        );
+        let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        open.push((port, v4.map_err(|error| at("127.0.0.1", error))?));
         match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
-            Ok(listener) => open.push(listener),
+            Ok(listener) => open.push((port, listener)),
             Err(error) if is_absent(&error) => {}
             Err(error) => return Err(at("::1", error)),
         }
@@ -113,39 +118,20 @@ fn listen(flag: &'static str, ports: &[u16]) -> Result<Vec<TcpListener>, LaunchE
     Ok(open)
 }
 
-/// The connector's process, as front holds it: it ends with this.
-#[derive(Debug)]
-pub(crate) struct Connecting {
-    child: Child,
-    gates: UnixStream,
-}
-
-impl Connecting {
-    /// Starts it in the network of the calling thread, executed anew: it holds nothing of this process.
-    pub(crate) fn start() -> io::Result<Self> {
-        let (gates, own) = UnixStream::pair()?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("tollgate").arg(WORD).env_clear().current_dir("/");
-        command.stdin(OwnedFd::from(own)).stdout(Stdio::null()).stderr(Stdio::null());
-        // Not to be ended by a Ctrl-C that is meant for the command.
-        command.process_group(0);
-        // SAFETY: one system call that allocates nothing.
-        unsafe { command.pre_exec(|| sys::close_all_at_exec(3)) };
-        Ok(Self { child: command.spawn()?, gates })
-    }
-
-    /// The gate's end, to be passed on.
-    pub(crate) fn gates_end(&self) -> io::Result<UnixStream> {
-        self.gates.try_clone()
-    }
-}
-
-impl Drop for Connecting {
-    fn drop(&mut self) {
-        // One that has ended already is what is wanted.
-        sys::tolerate(self.child.kill());
-        sys::tolerate(self.child.wait());
-    }
+/// Starts the connector in the network of the calling thread, executed anew: it holds nothing of this process. It ends
+/// when the last holder of the other end has closed it, which is the gate.
+#[expect(clippy::zombie_processes, reason = "it ends after this process has lost sight of it")]
+fn start_connector() -> io::Result<Connector> {
+    let (gates, own) = UnixStream::pair()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("tollgate").arg(WORD).env_clear().current_dir("/");
+    command.stdin(OwnedFd::from(own)).stdout(Stdio::null()).stderr(Stdio::null());
+    // Not to be ended by a Ctrl-C that is meant for the command.
+    command.process_group(0);
+    // SAFETY: one system call that allocates nothing.
+    unsafe { command.pre_exec(|| sys::close_all_at_exec(3)) };
+    drop(command.spawn()?);
+    Ok(Connector::new(gates.into()))
 }
 
 /// The gate's way to the ports that the command listens on inside.
@@ -246,8 +232,7 @@ mod tests {
     fn a_port_in_use_is_refused_and_named() {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        let shared = Ports { reach: Vec::new(), publish: vec![port] };
-        let said = shared.published().unwrap_err().to_string();
+        let said = listen(PUBLISH, &[port]).unwrap_err().to_string();
         let start = format!("--publish-port {port}: another program listens at 127.0.0.1");
         assert!(said.starts_with(&start), "{said}");
     }
