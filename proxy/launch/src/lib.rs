@@ -18,6 +18,7 @@ mod listeners;
 mod message;
 mod mountinfo;
 mod netns;
+mod places;
 mod plan;
 mod ports;
 mod run;
@@ -33,6 +34,7 @@ pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};
+pub use places::Places;
 pub use ports::{Connector, Ports};
 pub use run::{Absent, Cover, Ended, Prepared, Registration, Spec};
 
