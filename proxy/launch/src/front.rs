@@ -18,7 +18,7 @@ use crate::{
     error::LaunchError,
     netns::Network,
     plan::{self, Hidden, Overlaid, Plan, Text},
-    run::{Ended, Prepared, Registration, Spec},
+    run::{Absent, Ended, Prepared, Registration, Spec},
     streams::{self, Stream},
     sys,
 };
@@ -53,7 +53,7 @@ where
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
-    let network = Network::create()?;
+    let network = Network::create(&spec.ports.clone().checked()?)?;
     let cgroup = Cgroup::create()?;
     let share = spec.share.clone();
     let registration = Registration { listeners: &network.listeners, cgroup: cgroup.as_fd() };
@@ -113,6 +113,12 @@ fn write_plan(
         owner: cover.owner,
         len: cover.bytes.len(),
     });
+    let absent = spec.places.absent.into_iter().map(|path| Absent { path, inode: None });
+    let hidden = prepared
+        .absent
+        .into_iter()
+        .chain(absent)
+        .map(|absent| Hidden { path: absent.path.into(), inode: absent.inode });
     let plan = Plan {
         program: spec.program.into(),
         arguments: spec.arguments.into_iter().map(Text::from).collect(),
@@ -122,11 +128,9 @@ fn write_plan(
         identity: spec.identity,
         files: files.collect(),
         read_only: prepared.read_only.into_iter().map(Text::from).collect(),
-        hidden: prepared
-            .absent
-            .into_iter()
-            .map(|absent| Hidden { path: absent.path.into(), inode: absent.inode })
-            .collect(),
+        hidden: hidden.collect(),
+        fixed: spec.places.fixed.into_iter().map(Text::from).collect(),
+        held: spec.places.held.into_iter().map(Text::from).collect(),
         write: spec.write.into_iter().map(Text::from).collect(),
         share: spec.share,
         terminal: streams.map(|stream| stream == Stream::Terminal),

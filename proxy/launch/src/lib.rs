@@ -18,7 +18,9 @@ mod listeners;
 mod message;
 mod mountinfo;
 mod netns;
+mod places;
 mod plan;
+mod ports;
 mod run;
 mod seccomp;
 pub mod state;
@@ -32,6 +34,8 @@ pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};
+pub use places::Places;
+pub use ports::{Connector, Ports};
 pub use run::{Absent, Cover, Ended, Prepared, Registration, Spec};
 
 /// The exit code of failures that are ours and not the command's (EXPERIENCE, *Habits*).

@@ -11,7 +11,7 @@ use rustix::{
     thread::UnshareFlags,
 };
 
-use crate::{error::LaunchError, listeners::Listeners};
+use crate::{error::LaunchError, listeners::Listeners, ports::Ports};
 
 /// `198.18.0.0/15`, the addresses that stand for names within a run (RFC 2544; DESIGN §3 *DNS*).
 const NAMES: ([u8; 4], u8) = ([198, 18, 0, 0], 15);
@@ -28,9 +28,15 @@ pub(crate) struct Network {
 
 impl Network {
     /// Makes both. Only a short-lived thread enters the namespace; the process stays where it is.
-    pub(crate) fn create() -> Result<Self, LaunchError> {
+    pub(crate) fn create(ports: &Ports) -> Result<Self, LaunchError> {
+        let mut made = Self::create_apart(ports)?;
+        ports.open_outside(&mut made.listeners)?;
+        Ok(made)
+    }
+
+    fn create_apart(ports: &Ports) -> Result<Self, LaunchError> {
         std::thread::scope(|scope| {
-            scope.spawn(Self::create_here).join().unwrap_or_else(|_| {
+            scope.spawn(|| Self::create_here(ports)).join().unwrap_or_else(|_| {
                 Err(LaunchError::setup(
                     "opening the run's network",
                     io::Error::other("its thread panicked"),
@@ -39,7 +45,7 @@ impl Network {
         })
     }
 
-    fn create_here() -> Result<Self, LaunchError> {
+    fn create_here(ports: &Ports) -> Result<Self, LaunchError> {
         let step = |what: &'static str| move |error: io::Error| LaunchError::setup(what, error);
         // SAFETY: only the network namespace of this thread changes; descriptors stay shared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
@@ -51,7 +57,8 @@ impl Network {
             Mode::empty(),
         )
         .map_err(|error| LaunchError::setup("opening the network namespace", error.into()))?;
-        let listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
+        let mut listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
+        ports.open_inside(&mut listeners)?;
         Ok(Self { namespace, listeners })
     }
 }

@@ -12,5 +12,6 @@ mod cage;
 mod command;
 mod inside;
 mod network;
+mod places;
 mod root;
 mod terminal;
