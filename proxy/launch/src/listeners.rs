@@ -59,6 +59,12 @@ impl Listeners {
         tcp.chain(self.dns_udp.iter().map(AsFd::as_fd)).collect()
     }
 
+    /// All of them, given away.
+    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+        let tcp = self.intake.into_iter().chain(self.dns_tcp).map(OwnedFd::from);
+        tcp.chain(self.dns_udp.into_iter().map(OwnedFd::from)).collect()
+    }
+
     /// Recognises received descriptors by their type and port.
     ///
     /// # Errors

@@ -23,6 +23,7 @@ use rustix::{
 
 use super::{dev, told};
 use crate::{
+    form::Form,
     plan::{Hidden, Overlaid, Plan},
     sys,
 };
@@ -65,8 +66,14 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     if as_root {
         dev::fresh().map_err(told("making /dev"))?;
     }
-    dev::private_terminals().map_err(told("mounting /dev/pts"))?;
-    fresh_proc().map_err(told("mounting /proc"))?;
+    dev::private_terminals(plan.form).map_err(told("mounting /dev/pts"))?;
+    fresh_proc().map_err(|error| match plan.form {
+        Form::KernelPrograms => format!("mounting /proc: {error}"),
+        Form::UserNamespace => format!(
+            "mounting /proc: {error}; the kernel gives a user a fresh one only where nothing of the old one is \
+             covered, as containers do: unmask it there, or use sudo"
+        ),
+    })?;
     if as_root {
         root::kernel_closed(&kernel_files)?;
     }
