@@ -69,7 +69,7 @@ fn run(plan: i32, control: &OwnedFd) -> Result<(), String> {
     rustix::process::setsid().map_err(io::Error::from).map_err(told("making a session"))?;
     let terminal = if plan.terminal.contains(&true) {
         let (terminal, master) =
-            dev::open_terminal(&plan.identity).map_err(told("opening a pseudo terminal"))?;
+            dev::open_terminal(&plan).map_err(told("opening a pseudo terminal"))?;
         News::Ready(Some(master)).send(control.as_fd()).map_err(told("telling front"))?;
         Some(terminal)
     } else {

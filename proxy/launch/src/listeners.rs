@@ -69,6 +69,17 @@ impl Listeners {
         tcp.chain(self.dns_udp.iter().map(AsFd::as_fd)).chain(shared).chain(connector).collect()
     }
 
+    /// All of them, given away.
+    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+        let tcp = self.intake.into_iter().chain(self.dns_tcp).map(OwnedFd::from);
+        let shared = self.shared.into_iter().map(|(_, listener)| OwnedFd::from(listener));
+        let connector = self.connector.into_iter().map(OwnedFd::from);
+        tcp.chain(self.dns_udp.into_iter().map(OwnedFd::from))
+            .chain(shared)
+            .chain(connector)
+            .collect()
+    }
+
     /// Recognises received descriptors by their type and port.
     ///
     /// # Errors

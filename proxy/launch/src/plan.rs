@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Identity;
+use crate::{form::Form, identity::Identity};
 
 /// A string of the system: any bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,7 @@ pub(crate) struct Plan {
     pub(crate) folder: Text,
     pub(crate) folder_inode: (u64, u64),
     pub(crate) home: Option<Text>,
+    pub(crate) form: Form,
     pub(crate) identity: Identity,
     pub(crate) files: Vec<Overlaid>,
     pub(crate) read_only: Vec<Text>,
@@ -136,6 +137,7 @@ mod tests {
             folder: Text(b"/".to_vec()),
             folder_inode: (1, 2),
             home: None,
+            form: Form::UserNamespace,
             identity: Identity { uid: 1, gid: 2, groups: vec![3] },
             files: vec![Overlaid {
                 path: Text(b"/etc/x".to_vec()),

@@ -73,8 +73,9 @@ impl fmt::Debug for Spec {
 pub struct Registration<'a> {
     /// The sockets inside, to be passed on and not used by front.
     pub listeners: &'a Listeners,
-    /// The run's cgroup v2 folder, where the kernel programs are attached. Nothing runs in it yet.
-    pub cgroup: BorrowedFd<'a>,
+    /// The run's cgroup v2 folder, where the kernel programs are to be attached; nothing runs in it yet. There is none
+    /// in the form of a user namespace, where [`crate::original_destination`] tells where a connection wanted to go.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// What goes inside a run, as the gate answered.

@@ -24,6 +24,7 @@ use rustix::{
 
 use super::{dev, told};
 use crate::{
+    form::Form,
     plan::{Hidden, Overlaid, Plan},
     sys,
 };
@@ -70,8 +71,14 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     } else {
         dev::private_memory().map_err(told("mounting /dev/shm"))?;
     }
-    dev::private_terminals().map_err(told("mounting /dev/pts"))?;
-    fresh_proc().map_err(told("mounting /proc"))?;
+    dev::private_terminals(plan.form).map_err(told("mounting /dev/pts"))?;
+    fresh_proc().map_err(|error| match plan.form {
+        Form::KernelPrograms => format!("mounting /proc: {error}"),
+        Form::UserNamespace => format!(
+            "mounting /proc: {error}; the kernel gives a user a fresh one only where nothing of the old one is \
+             covered, as containers do: unmask it there, or use sudo"
+        ),
+    })?;
     if as_root {
         root::kernel_closed(&kernel_files)?;
     }

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::cage::{Cage, cage};
+use super::cage;
+use crate::cage::Cage;
 
 /// What stands in every place before.
 const BEFORE: &str = "before";
