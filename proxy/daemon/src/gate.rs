@@ -8,6 +8,7 @@ pub(crate) mod open;
 mod proof;
 pub mod protocol;
 mod registry;
+mod roots;
 pub(crate) mod serve;
 pub mod socket;
 pub mod start;
