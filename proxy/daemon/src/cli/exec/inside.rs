@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use decide::policy::{Contract, Mode};
 use launch::{Absent, Cover};
 
-use crate::cli::out::{Line, Out};
+use crate::cli::out::{Line, Out, harmless};
 use crate::folder::StateFolder;
 use crate::gate::protocol::Prepared;
 use crate::gate::socket::{Conn, Place};
@@ -97,9 +97,17 @@ impl Said {
                 line = format!("{line} · {what}: {}", names.join(", "));
             }
         }
-        Self(format!(
-            "{line}\n          not closed: sockets of other programs, files that others run later"
-        ))
+        Self(format!("{line}\n          not closed: sockets of other programs"))
+    }
+
+    /// With further lines.
+    pub(super) fn and(mut self, lines: &[String]) -> Self {
+        for line in lines {
+            self.0.push('\n');
+            // A path in it is one line, whatever is in it.
+            self.0.push_str(&harmless(line));
+        }
+        self
     }
 
     /// Says it, on standard error.
