@@ -232,6 +232,9 @@ pub struct Run {
     pub mode: Mode,
     /// Who ran it.
     pub by: String,
+    /// How it was cut off ([`launch::Form::word`]); empty in entries of versions that had one form.
+    #[serde(default)]
+    pub form: String,
     /// Which of the two.
     pub event: RunEvent,
     /// The command's exit code, at the end.

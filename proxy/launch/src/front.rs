@@ -61,8 +61,11 @@ where
         Form::UserNamespace => None,
     };
     let share = spec.share.clone();
-    let registration =
-        Registration { listeners: &network.listeners, cgroup: cgroup.as_ref().map(AsFd::as_fd) };
+    let registration = Registration {
+        form,
+        listeners: &network.listeners,
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+    };
     let prepared = register(&registration).map_err(LaunchError::Gate)?;
     let Network { namespaces, listeners } = network;
     drop(listeners);

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{identity::Identity, listeners::Listeners};
+use crate::{form::Form, identity::Identity, listeners::Listeners};
 
 /// What the caller of `exec` asked for.
 #[derive(Clone)]
@@ -62,6 +62,8 @@ impl fmt::Debug for Spec {
 /// What the gate gets when a run is registered.
 #[derive(Debug)]
 pub struct Registration<'a> {
+    /// How the run is cut off.
+    pub form: Form,
     /// The sockets inside, to be passed on and not used by front.
     pub listeners: &'a Listeners,
     /// The run's cgroup v2 folder, where the kernel programs are to be attached; nothing runs in it yet. There is none

@@ -76,7 +76,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     spec.share.clone_from(&args.share_fd);
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
-        said.say();
+        said.say(registration.form);
         inside::prepared(
             &prepared,
             &sorted,
@@ -234,6 +234,7 @@ fn register(
     Ok(Register {
         agent: agent(args, command),
         command: command.to_owned(),
+        form: launch::Form::of_this_process().map_err(|error| failure(&error))?,
         policy,
         keys: sorted
             .found
@@ -268,13 +269,14 @@ fn digest(text: &str) -> String {
 /// Hands the run's sockets and contract to the gate and waits until it may start.
 fn registered(
     conn: &mut Conn,
-    register: Register,
+    mut register: Register,
     registration: &Registration<'_>,
 ) -> Result<Prepared, Box<dyn Error + Send + Sync>> {
+    register.form = registration.form;
     conn.send(&Ask::Register(Box::new(register)))?;
     let stderr = std::io::stderr();
     let mut fds = registration.listeners.fds();
-    fds.push(registration.cgroup);
+    fds.extend(registration.cgroup);
     fds.push(stderr.as_fd());
     launch::send_fds(conn.stream(), &[0], &fds)?;
     match conn.receive::<Answer>()? {
