@@ -95,6 +95,9 @@ impl Options {
                 }
                 "--write" => spec.write.push(value().into()),
                 "--share-fd" => spec.share.push(value().parse().unwrap()),
+                "--fix" => spec.places.fixed.push(value().into()),
+                "--hold" => spec.places.held.push(value().into()),
+                "--hide" => spec.places.absent.push(value().into()),
                 "--uid" => {
                     let uid = value().parse().unwrap();
                     spec.identity = Identity { uid, gid: uid, groups: vec![uid] };

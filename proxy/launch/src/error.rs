@@ -32,6 +32,16 @@ pub enum LaunchError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A port that was to be shared cannot be.
+    #[error("{flag} {port}: {why}")]
+    Port {
+        /// `--reach-port` or `--publish-port`.
+        flag: &'static str,
+        /// The port.
+        port: u16,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// No cgroup v2 mount where a folder can be made.
     #[error(
         "no cgroup v2 folder can be made for the run ({why}): mount cgroup2 writable, for example \

@@ -5,7 +5,7 @@ use std::fmt;
 use rustix::thread::CapabilitySet;
 use serde::{Deserialize, Serialize};
 
-use crate::{error::LaunchError, front::NEEDED, netns::Network};
+use crate::{error::LaunchError, front::NEEDED, netns::Network, ports::Ports};
 
 /// How a run is cut off from everything but the gate.
 ///
@@ -53,7 +53,7 @@ impl Form {
     /// What is in the way, and what to do.
     pub fn rehearse(self) -> Result<(), LaunchError> {
         crate::front::require_one_thread()?;
-        Network::create(self).map(drop)
+        Network::create(self, &Ports::default()).map(drop)
     }
 
     /// The word that stands for it in records.

@@ -19,7 +19,7 @@ use crate::{
     form::Form,
     netns::Network,
     plan::{self, Hidden, Overlaid, Plan, Text},
-    run::{Ended, Prepared, Registration, Spec},
+    run::{Absent, Ended, Prepared, Registration, Spec},
     streams::{self, Stream},
     sys,
 };
@@ -55,7 +55,7 @@ where
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
-    let network = Network::create(form)?;
+    let network = Network::create(form, &spec.ports.clone().checked()?)?;
     let cgroup = match form {
         Form::KernelPrograms => Some(Cgroup::create()?),
         Form::UserNamespace => None,
@@ -110,6 +110,12 @@ fn write_plan(
         owner: cover.owner,
         len: cover.bytes.len(),
     });
+    let absent = spec.places.absent.into_iter().map(|path| Absent { path, inode: None });
+    let hidden = prepared
+        .absent
+        .into_iter()
+        .chain(absent)
+        .map(|absent| Hidden { path: absent.path.into(), inode: absent.inode });
     let plan = Plan {
         program: spec.program.into(),
         arguments: spec.arguments.into_iter().map(Text::from).collect(),
@@ -120,11 +126,9 @@ fn write_plan(
         identity: spec.identity,
         files: files.collect(),
         read_only: prepared.read_only.into_iter().map(Text::from).collect(),
-        hidden: prepared
-            .absent
-            .into_iter()
-            .map(|absent| Hidden { path: absent.path.into(), inode: absent.inode })
-            .collect(),
+        hidden: hidden.collect(),
+        fixed: spec.places.fixed.into_iter().map(Text::from).collect(),
+        held: spec.places.held.into_iter().map(Text::from).collect(),
         write: spec.write.into_iter().map(Text::from).collect(),
         share: spec.share,
         terminal: streams.map(|stream| stream == Stream::Terminal),

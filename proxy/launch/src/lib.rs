@@ -19,7 +19,9 @@ mod listeners;
 mod message;
 mod mountinfo;
 mod netns;
+mod places;
 mod plan;
+mod ports;
 mod redirect;
 mod run;
 mod seccomp;
@@ -36,6 +38,8 @@ pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};
+pub use places::Places;
+pub use ports::{Connector, Ports};
 pub use redirect::original_destination;
 pub use run::{Absent, Cover, Ended, Prepared, Registration, Spec};
 

@@ -19,6 +19,7 @@ use crate::{
     error::LaunchError,
     form::Form,
     listeners::Listeners,
+    ports::Ports,
     redirect,
     userns::{self, Namespaces},
 };
@@ -51,16 +52,18 @@ pub(crate) enum Held {
 
 impl Network {
     /// Makes both. The process itself stays where it is.
-    pub(crate) fn create(form: Form) -> Result<Self, LaunchError> {
-        match form {
-            Form::KernelPrograms => Self::by_a_thread(),
-            Form::UserNamespace => Self::by_a_child(),
-        }
+    pub(crate) fn create(form: Form, ports: &Ports) -> Result<Self, LaunchError> {
+        let mut made = match form {
+            Form::KernelPrograms => Self::by_a_thread(ports)?,
+            Form::UserNamespace => Self::by_a_child(ports)?,
+        };
+        ports.open_outside(&mut made.listeners)?;
+        Ok(made)
     }
 
-    fn by_a_thread() -> Result<Self, LaunchError> {
+    fn by_a_thread(ports: &Ports) -> Result<Self, LaunchError> {
         std::thread::scope(|scope| {
-            scope.spawn(Self::create_here).join().unwrap_or_else(|_| {
+            scope.spawn(|| Self::create_here(ports)).join().unwrap_or_else(|_| {
                 Err(LaunchError::setup(
                     "opening the run's network",
                     io::Error::other("its thread panicked"),
@@ -69,7 +72,7 @@ impl Network {
         })
     }
 
-    fn create_here() -> Result<Self, LaunchError> {
+    fn create_here(ports: &Ports) -> Result<Self, LaunchError> {
         let step = |what: &'static str| move |error: io::Error| LaunchError::setup(what, error);
         // SAFETY: only the network namespace of this thread changes; descriptors stay shared.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
@@ -81,18 +84,21 @@ impl Network {
             Mode::empty(),
         )
         .map_err(|error| LaunchError::setup("opening the network namespace", error.into()))?;
-        let listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
+        let mut listeners = Listeners::open().map_err(step("opening the gate's listeners"))?;
+        ports.open_inside(&mut listeners)?;
         Ok(Self { namespaces: Held::Network(namespace), listeners })
     }
 
-    fn by_a_child() -> Result<Self, LaunchError> {
+    fn by_a_child(ports: &Ports) -> Result<Self, LaunchError> {
         let mut opened = userns::aside(|| {
             let namespaces = userns::enter_new()?;
             bring_up()
                 .and_then(|()| own_everything())
                 .map_err(|error| userns::refused("bringing loopback up", error))?;
-            let listeners = Listeners::open()
+            let mut listeners = Listeners::open()
                 .map_err(|error| userns::refused("opening the gate's listeners", error))?;
+            // Before a program may keep a capability: the connector is to have none.
+            ports.open_inside(&mut listeners).map_err(|error| error.to_string())?;
             redirect::lead(&listeners)?;
             let Namespaces { user, network } = namespaces;
             let mut opened = listeners.into_fds();

@@ -76,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) read_only: Vec<Text>,
     pub(crate) hidden: Vec<Hidden>,
     pub(crate) write: Vec<Text>,
+    pub(crate) fixed: Vec<Text>,
+    pub(crate) held: Vec<Text>,
     pub(crate) share: Vec<i32>,
     /// Which of the standard streams are the pseudo terminal.
     pub(crate) terminal: [bool; 3],
@@ -146,6 +148,8 @@ mod tests {
             read_only: Vec::new(),
             hidden: vec![Hidden { path: Text(b"/s".to_vec()), inode: Some((9, 9)) }],
             write: Vec::new(),
+            fixed: vec![Text(b"/h/.ssh".to_vec())],
+            held: vec![Text(b"/h".to_vec())],
             share: vec![7],
             terminal: [true, false, true],
             blocked: vec![2],

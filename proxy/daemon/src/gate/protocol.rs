@@ -19,7 +19,7 @@ use zeroize::Zeroize;
 use crate::attached;
 use crate::keys::KeyRow;
 use crate::kills;
-use crate::record::Widened;
+use crate::record::{Changed, SharedPort, Widened};
 use crate::service::Role;
 use crate::vault::Listed;
 
@@ -57,6 +57,9 @@ pub enum Ask {
     Finish {
         /// The command's exit code.
         exit: i32,
+        /// What it left behind that others execute.
+        #[serde(default)]
+        changed: Option<Changed>,
     },
     /// An operator does something.
     Act(Box<Act>),
@@ -194,6 +197,9 @@ pub struct Summary {
     pub refusals: Vec<(String, String)>,
     /// What observe let pass: what, and how often.
     pub observed: Vec<(String, u64)>,
+    /// What went over the ports that it shared.
+    #[serde(default)]
+    pub ports: Vec<SharedPort>,
     /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
     /// could not be recorded.
     pub entries: Option<(u64, u64)>,

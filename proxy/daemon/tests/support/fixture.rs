@@ -149,6 +149,8 @@ fn run(event: RunEvent, exit: Option<i32>) -> Run {
         form: "kernel-programs".to_owned(),
         event,
         widened: tollgate::record::Widened::default(),
+        ports: Vec::new(),
+        changed: None,
         exit,
     }
 }

@@ -10,8 +10,8 @@ use rustix::{
     pty::OpenptFlags,
 };
 
-use super::mounts::{attach, attributes, bind, detached, open_target};
-use crate::{form::Form, plan::Plan};
+use super::mounts::{attach, attributes, bind, detached, if_there, open_target};
+use crate::{form::Form, mountinfo, plan::Plan};
 
 /// Group `tty`, fixed in every distribution (systemd's basic.conf, Debian's base-passwd).
 const TTY_GROUP: u32 = 5;
@@ -67,8 +67,29 @@ pub(super) fn fresh() -> io::Result<()> {
     for (name, device) in &devices {
         attach(device, &open_target(format!("/dev/{name}"))?)?;
     }
-    let shm = detached("tmpfs", &[("mode", "1777")], attributes::NO_SUID | attributes::NO_DEV)?;
-    attach(&shm, &open_target("/dev/shm")?)
+    private_memory()
+}
+
+/// Shared memory of this run alone (attacks 9).
+pub(super) fn private_memory() -> io::Result<()> {
+    let Some(target) = if_there(open_target("/dev/shm"))? else { return Ok(()) };
+    attach(
+        &detached("tmpfs", &[("mode", "1777")], attributes::NO_SUID | attributes::NO_DEV)?,
+        &target,
+    )
+}
+
+/// Message queues of this run alone, wherever those of the outside are mounted: a queue that is opened there is the
+/// outside's, whatever namespace one is in.
+pub(super) fn private_queues() -> io::Result<()> {
+    let harmless = attributes::NO_SUID | attributes::NO_DEV | attributes::NO_EXEC;
+    let mounts = mountinfo::read(&std::fs::read_to_string("/proc/self/mountinfo")?);
+    for mounted in mounts.into_iter().filter(|mounted| mounted.kind == "mqueue") {
+        if let Some(target) = if_there(open_target(&mounted.point))? {
+            attach(&detached("mqueue", &[], harmless)?, &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A new pseudo terminal of this run: the command's end and front's.

@@ -19,6 +19,8 @@ mod command;
 mod inside;
 #[path = "network.rs"]
 mod network;
+#[path = "places.rs"]
+mod places;
 mod root;
 #[path = "terminal.rs"]
 mod terminal;

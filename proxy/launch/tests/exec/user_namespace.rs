@@ -19,6 +19,8 @@ mod inside;
 #[path = "network.rs"]
 mod network;
 mod obstacles;
+#[path = "places.rs"]
+mod places;
 mod rules;
 #[path = "terminal.rs"]
 mod terminal;
