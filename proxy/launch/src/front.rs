@@ -8,7 +8,7 @@ mod terminal;
 use std::{
     error::Error,
     ffi::OsString,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use rustix::thread::CapabilitySet;
@@ -19,6 +19,7 @@ use crate::{
     netns::Network,
     plan::{self, Hidden, Overlaid, Plan, Text},
     run::{Ended, Prepared, Registration, Spec},
+    sockets::{self, Sockets},
     streams::{self, Stream},
     sys,
 };
@@ -53,6 +54,9 @@ where
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
+    let lister = sockets::lister()
+        .map_err(|error| LaunchError::setup("opening the list of sockets", error))?;
+    let sockets = sockets::look(&spec, lister.as_raw_fd())?;
     let network = Network::create()?;
     let cgroup = Cgroup::create()?;
     let share = spec.share.clone();
@@ -63,10 +67,10 @@ where
 
     let blocked = sys::blocked_signals()
         .map_err(|error| LaunchError::setup("reading the blocked signals", error))?;
-    let (plan, environment, gate_alive) = write_plan(spec, prepared, streams, blocked)?;
+    let (plan, environment, gate_alive) = write_plan(spec, prepared, sockets, streams, blocked)?;
     let signals = relay::Signals::block()?;
-    let started = spawn::init(&plan, &environment, &namespace, &cgroup, streams, &share)?;
-    drop((plan, namespace));
+    let started = spawn::init(&plan, &environment, &namespace, &cgroup, streams, &share, &lister)?;
+    drop((plan, namespace, lister));
     let ended = relay::until_the_end(started, streams, &signals, gate_alive);
     drop(cgroup);
     ended
@@ -99,6 +103,7 @@ type Environment = Vec<(OsString, OsString)>;
 fn write_plan(
     spec: Spec,
     prepared: Prepared,
+    sockets: Sockets,
     streams: [Stream; 3],
     blocked: Vec<i32>,
 ) -> Result<(OwnedFd, Environment, Option<OwnedFd>), LaunchError> {
@@ -129,6 +134,7 @@ fn write_plan(
             .collect(),
         write: spec.write.into_iter().map(Text::from).collect(),
         share: spec.share,
+        sockets,
         terminal: streams.map(|stream| stream == Stream::Terminal),
         blocked,
     };

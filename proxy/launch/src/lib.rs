@@ -21,6 +21,7 @@ mod netns;
 mod plan;
 mod run;
 mod seccomp;
+mod sockets;
 pub mod state;
 mod streams;
 mod sys;

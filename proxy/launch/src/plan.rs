@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Identity;
+use crate::{identity::Identity, sockets::Sockets};
 
 /// A string of the system: any bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,6 +76,7 @@ pub(crate) struct Plan {
     pub(crate) hidden: Vec<Hidden>,
     pub(crate) write: Vec<Text>,
     pub(crate) share: Vec<i32>,
+    pub(crate) sockets: Sockets,
     /// Which of the standard streams are the pseudo terminal.
     pub(crate) terminal: [bool; 3],
     /// Signals that were blocked when `exec` was called.
@@ -145,6 +146,7 @@ mod tests {
             hidden: vec![Hidden { path: Text(b"/s".to_vec()), inode: Some((9, 9)) }],
             write: Vec::new(),
             share: vec![7],
+            sockets: Sockets { masked: vec![Text(b"/a".to_vec())], ..Sockets::default() },
             terminal: [true, false, true],
             blocked: vec![2],
         }

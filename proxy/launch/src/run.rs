@@ -26,6 +26,8 @@ pub struct Spec {
     pub write: Vec<PathBuf>,
     /// Descriptors beyond 0, 1 and 2 that it keeps (`--share-fd`).
     pub share: Vec<i32>,
+    /// Sockets of programs outside that it may connect to (`--share-socket`).
+    pub share_sockets: Vec<PathBuf>,
 }
 
 impl Spec {
@@ -42,6 +44,7 @@ impl Spec {
             identity: Identity::current()?,
             write: Vec::new(),
             share: Vec::new(),
+            share_sockets: Vec::new(),
         })
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Debug for Spec {
             .field("identity", &self.identity)
             .field("write", &self.write)
             .field("share", &self.share)
+            .field("share_sockets", &self.share_sockets)
             .finish_non_exhaustive()
     }
 }

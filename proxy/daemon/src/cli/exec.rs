@@ -67,6 +67,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         &contract.shown,
         contract.policy.contract(&agent(args, &command)),
         &sorted,
+        &args.share_socket,
     );
     let register = register(args, &state, &command, contract.policy, &sorted)?;
     let mut conn = client::connect_or_spawn(&state)?;
@@ -74,6 +75,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
+    spec.share_sockets.clone_from(&args.share_socket);
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say();
@@ -253,12 +255,17 @@ fn register(
             connect_to: args.connect_to.clone(),
             upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
             share_fd: args.share_fd.clone(),
-            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            share_socket: paths(&args.share_socket),
+            write: paths(&args.write),
             keep_env: sorted.kept.clone(),
         },
         upstream_ca,
         by: who_asks(),
     })
+}
+
+fn paths(named: &[std::path::PathBuf]) -> Vec<String> {
+    named.iter().map(|path| path.display().to_string()).collect()
 }
 
 fn digest(text: &str) -> String {

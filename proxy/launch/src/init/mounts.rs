@@ -5,6 +5,7 @@
 //! come after folders, what is absent after that, and `/proc` last, because it is the workbench until then.
 
 mod root;
+mod sockets;
 
 use std::{
     fs::File,
@@ -61,6 +62,7 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     for hidden in &plan.hidden {
         hide(hidden)?;
     }
+    sockets::mask(&plan.sockets)?;
     absent(Path::new(NAME_CACHE)).map_err(at("hiding", Path::new(NAME_CACHE)))?;
     if as_root {
         dev::fresh().map_err(told("making /dev"))?;

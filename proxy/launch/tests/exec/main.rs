@@ -14,3 +14,4 @@ mod inside;
 mod network;
 mod root;
 mod terminal;
+mod unix;

@@ -70,7 +70,12 @@ pub(super) struct Said(String);
 
 impl Said {
     /// What is in force.
-    pub(super) fn of(policy: &str, contract: Option<&Contract>, sorted: &Sorted) -> Self {
+    pub(super) fn of(
+        policy: &str,
+        contract: Option<&Contract>,
+        sorted: &Sorted,
+        sockets: &[PathBuf],
+    ) -> Self {
         let mode = match contract.map(|contract| contract.mode) {
             Some(Mode::Observe) => "observing",
             Some(Mode::Enforce) | None => "enforcing",
@@ -85,8 +90,13 @@ impl Said {
             .iter()
             .flat_map(|found| found.variables.iter().map(String::as_str))
             .collect();
+        let sockets: Vec<_> = sockets.iter().map(|path| path.to_string_lossy()).collect();
         for (what, names) in [
             ("key sealed", sealed),
+            (
+                "socket shared, who listens there is not governed",
+                sockets.iter().map(AsRef::as_ref).collect(),
+            ),
             ("withheld", sorted.withheld.iter().map(String::as_str).collect()),
             (
                 "real key kept inside, what it pays is not governed",
@@ -97,9 +107,7 @@ impl Said {
                 line = format!("{line} · {what}: {}", names.join(", "));
             }
         }
-        Self(format!(
-            "{line}\n          not closed: sockets of other programs, files that others run later"
-        ))
+        Self(format!("{line}\n          not closed: files that others run later"))
     }
 
     /// Says it, on standard error.
