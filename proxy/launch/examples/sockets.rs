@@ -117,7 +117,7 @@ fn send_to(path: &str) -> io::Result<usize> {
             length,
         )
     };
-    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+    usize::try_from(sent).map_err(|_negative| io::Error::last_os_error())
 }
 
 /// From one end of a connected pair to somebody else.

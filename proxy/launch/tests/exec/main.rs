@@ -5,11 +5,13 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
+    clippy::panic,
     reason = "test code: it ends at the first surprise, and says aloud what it cannot test"
 )]
 
 mod cage;
 mod command;
+mod connects;
 mod inside;
 mod network;
 mod root;

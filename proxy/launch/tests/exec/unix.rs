@@ -19,14 +19,14 @@ use crate::cage::{Cage, cage, example, said};
 const MASKED: &str = "error 111";
 
 /// A program outside, with a socket that everybody may connect to.
-struct Outside {
-    place: TempDir,
+pub(crate) struct Outside {
+    pub(crate) place: TempDir,
     listener: UnixListener,
 }
 
 impl Outside {
-    fn in_folder(folder: &Path) -> Self {
-        let place = tempfile::tempdir_in(folder).unwrap();
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        let place = tempfile::Builder::new().prefix("outer-").tempdir_in(folder).unwrap();
         open(place.path());
         let listener = UnixListener::bind(place.path().join("outer.sock")).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -34,12 +34,12 @@ impl Outside {
         Self { place, listener }
     }
 
-    fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.place.path().join("outer.sock")
     }
 
     /// How many have connected.
-    fn heard(&self) -> usize {
+    pub(crate) fn heard(&self) -> usize {
         let mut heard = 0;
         loop {
             match self.listener.accept() {
@@ -51,24 +51,24 @@ impl Outside {
     }
 }
 
-fn open(path: &Path) {
+pub(crate) fn open(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
 }
 
 /// What the program of the tests said inside.
-fn inside(cage: &Cage, words: &[&str]) -> String {
+pub(crate) fn inside(cage: &Cage, words: &[&str]) -> String {
     let program = example("sockets");
     let said = cage.run(&[&[program.to_str().unwrap()], words].concat());
     assert_eq!(said.code, 0, "{words:?}: {}{}", said.out, said.err);
     said.out.trim().to_owned()
 }
 
-fn outside(words: &[&str]) -> String {
+pub(crate) fn outside(words: &[&str]) -> String {
     let output = Command::new(example("sockets")).args(words).output().unwrap();
     said(output).out.trim().to_owned()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
