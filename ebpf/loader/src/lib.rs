@@ -14,11 +14,13 @@ use aya::EbpfLoader;
 mod origins;
 mod programs;
 mod redirection;
+mod unix;
 pub use origins::Origin;
 pub use redirection::{Links, Ports, Redirection};
 
 use origins::Origins;
 use programs::{ProgramLink, Programs};
+use unix::AddressedDatagrams;
 
 #[cfg(test)]
 mod tests;
@@ -95,6 +97,7 @@ pub enum EbpfError {
 #[derive(Debug)]
 pub struct Enforcement {
     _links: Vec<ProgramLink>,
+    _datagrams: Option<AddressedDatagrams>,
     origins: Origins,
 }
 
@@ -112,8 +115,10 @@ impl Enforcement {
         };
         let links = programs.attach(cgroup)?;
         let origins = programs.origins()?;
+        // On an older kernel the run does without such sockets: it tries whether they are refused.
+        let datagrams = AddressedDatagrams::refuse(cgroup).ok();
         // A link holds its program, and that its maps.
-        Ok(Self { _links: links, origins })
+        Ok(Self { _links: links, _datagrams: datagrams, origins })
     }
 
     /// Where the connection that comes from `peer` wanted to go, or nothing: then it must be closed.

@@ -261,6 +261,9 @@ pub struct Widened {
     pub upstream_ca: Vec<String>,
     /// `--share-fd`.
     pub share_fd: Vec<i32>,
+    /// `--share-socket`.
+    #[serde(default)]
+    pub share_socket: Vec<String>,
     /// `--write`.
     pub write: Vec<String>,
     /// `--keep-env`, by name.

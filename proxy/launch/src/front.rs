@@ -8,7 +8,7 @@ mod terminal;
 use std::{
     error::Error,
     ffi::OsString,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use rustix::thread::CapabilitySet;
@@ -20,6 +20,7 @@ use crate::{
     netns::Network,
     plan::{self, Hidden, Overlaid, Plan, Text},
     run::{Absent, Ended, Prepared, Registration, Spec},
+    sockets::{self, Sockets},
     streams::{self, Stream},
     sys,
 };
@@ -55,6 +56,9 @@ where
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
+    let lister = sockets::lister()
+        .map_err(|error| LaunchError::setup("opening the list of sockets", error))?;
+    let sockets = sockets::look(&spec, lister.as_raw_fd())?;
     let network = Network::create(form, &spec.ports.clone().checked()?)?;
     let cgroup = match form {
         Form::KernelPrograms => Some(Cgroup::create()?),
@@ -72,10 +76,12 @@ where
 
     let blocked = sys::blocked_signals()
         .map_err(|error| LaunchError::setup("reading the blocked signals", error))?;
-    let (plan, environment, gate_alive) = write_plan(form, spec, prepared, streams, blocked)?;
+    let (plan, environment, gate_alive) =
+        write_plan(form, spec, prepared, sockets, streams, blocked)?;
     let signals = relay::Signals::block()?;
-    let started = spawn::init(&plan, &environment, &namespaces, cgroup.as_ref(), streams, &share)?;
-    drop((plan, namespaces));
+    let started =
+        spawn::init(&plan, &environment, &namespaces, cgroup.as_ref(), streams, &share, &lister)?;
+    drop((plan, namespaces, lister));
     let ended = relay::until_the_end(started, streams, &signals, gate_alive);
     drop(cgroup);
     ended
@@ -96,6 +102,7 @@ fn write_plan(
     form: Form,
     spec: Spec,
     prepared: Prepared,
+    sockets: Sockets,
     streams: [Stream; 3],
     blocked: Vec<i32>,
 ) -> Result<(OwnedFd, Environment, Option<OwnedFd>), LaunchError> {
@@ -131,6 +138,7 @@ fn write_plan(
         held: spec.places.held.into_iter().map(Text::from).collect(),
         write: spec.write.into_iter().map(Text::from).collect(),
         share: spec.share,
+        sockets,
         terminal: streams.map(|stream| stream == Stream::Terminal),
         blocked,
     };

@@ -31,6 +31,8 @@ pub struct Spec {
     pub ports: Ports,
     /// What it leaves as it is.
     pub places: Places,
+    /// Sockets of programs outside that it may connect to (`--share-socket`).
+    pub share_sockets: Vec<PathBuf>,
 }
 
 impl Spec {
@@ -49,6 +51,7 @@ impl Spec {
             share: Vec::new(),
             ports: Ports::default(),
             places: Places::default(),
+            share_sockets: Vec::new(),
         })
     }
 }
@@ -64,6 +67,7 @@ impl fmt::Debug for Spec {
             .field("share", &self.share)
             .field("ports", &self.ports)
             .field("places", &self.places)
+            .field("share_sockets", &self.share_sockets)
             .finish_non_exhaustive()
     }
 }

@@ -67,6 +67,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         &contract.shown,
         contract.policy.contract(&agent(args, &command)),
         &sorted,
+        &args.share_socket,
     );
     let shared = Ports { reach: args.reach_port.clone(), publish: args.publish_port.clone() };
     let shared = shared.checked().map_err(|error| Failure::usage(error.to_string()))?;
@@ -77,6 +78,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
     spec.ports = shared;
+    spec.share_sockets.clone_from(&args.share_socket);
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say(registration.form);
@@ -258,7 +260,8 @@ fn register(
             connect_to: args.connect_to.clone(),
             upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
             share_fd: args.share_fd.clone(),
-            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            share_socket: paths(&args.share_socket),
+            write: paths(&args.write),
             keep_env: sorted.kept.clone(),
             reach_port: shared.reach.clone(),
             publish_port: shared.publish.clone(),
@@ -266,6 +269,10 @@ fn register(
         upstream_ca,
         by: who_asks(),
     })
+}
+
+fn paths(named: &[std::path::PathBuf]) -> Vec<String> {
+    named.iter().map(|path| path.display().to_string()).collect()
 }
 
 fn digest(text: &str) -> String {

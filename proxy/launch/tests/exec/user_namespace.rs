@@ -14,6 +14,8 @@ pub(crate) fn cage(flags: &[&str]) -> Option<Cage> {
 
 #[path = "command.rs"]
 mod command;
+#[path = "connects.rs"]
+mod connects;
 #[path = "inside.rs"]
 mod inside;
 #[path = "network.rs"]
@@ -24,3 +26,5 @@ mod places;
 mod rules;
 #[path = "terminal.rs"]
 mod terminal;
+#[path = "unix.rs"]
+mod unix;
