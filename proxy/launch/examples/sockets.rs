@@ -50,6 +50,11 @@ fn main() {
         ["handler", path] => print(interrupted(path)),
         ["odd"] => odd(),
         ["listener"] => print(second_listener()),
+        ["below-listener", program, rest @ ..] => {
+            let _listener = second_listener().unwrap();
+            let error = std::process::Command::new(program).args(rest).status();
+            std::process::exit(error.unwrap().code().unwrap());
+        }
         ["bench-tcp", to, count] => bench(count, || drop(TcpStream::connect(to))),
         ["bench-unix", path, count] => {
             let listener = UnixListener::bind(path).unwrap();
@@ -353,12 +358,17 @@ fn second_listener() -> io::Result<libc::c_int> {
     check(libc::c_int::try_from(fd).unwrap())
 }
 
+/// The best of twenty rounds: what else the machine does is no cost of a connect.
 fn bench(count: &str, mut once: impl FnMut()) {
-    let count: u32 = count.parse().unwrap();
+    const ROUNDS: u32 = 20;
+    let count = count.parse::<u32>().unwrap() / ROUNDS;
     once();
-    let begun = Instant::now();
-    for _ in 0..count {
-        once();
-    }
-    println!("{:.1} us", begun.elapsed().as_secs_f64() * 1e6 / f64::from(count));
+    let round = |_| {
+        let begun = Instant::now();
+        for _ in 0..count {
+            once();
+        }
+        begun.elapsed().as_secs_f64() * 1e6 / f64::from(count)
+    };
+    println!("{:.1} us", (0..ROUNDS).map(round).fold(f64::INFINITY, f64::min));
 }

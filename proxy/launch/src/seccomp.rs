@@ -157,3 +157,39 @@ fn statement(code: u32, k: u32) -> sock_filter {
 fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code: u16::try_from(BPF_JMP | test | BPF_K).unwrap_or(u16::MAX), jt, jf, k }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use crate::sys;
+
+    /// What `socket` and `socketpair` say in a thread under the filter.
+    fn sockets_under_the_filter(datagrams: bool) -> Vec<Result<(), rustix::io::Errno>> {
+        use rustix::net::{AddressFamily as Family, SocketFlags, SocketType as Type};
+        std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let _listener: OwnedFd = sys::install_filter(&super::filter(datagrams)).unwrap();
+            let made = |family, kind| rustix::net::socket(family, kind, None).map(drop);
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let pair = |kind| rustix::net::socketpair(Family::UNIX, kind, flags, None).map(drop);
+            vec![
+                made(Family::UNIX, Type::DGRAM),
+                pair(Type::DGRAM),
+                made(Family::UNIX, Type::STREAM),
+                pair(Type::SEQPACKET),
+                made(Family::INET, Type::DGRAM),
+                made(Family::UNIX, Type::RAW),
+            ]
+        })
+        .join()
+        .unwrap()
+    }
+
+    #[test]
+    fn where_no_kernel_program_refuses_them_there_are_no_unix_datagrams() {
+        let (none, raw) = (Err(rustix::io::Errno::SOCKTNOSUPPORT), Err(rustix::io::Errno::PERM));
+        assert_eq!(sockets_under_the_filter(false), [none, none, Ok(()), Ok(()), Ok(()), raw]);
+        assert_eq!(sockets_under_the_filter(true), [Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), raw]);
+    }
+}

@@ -318,6 +318,69 @@ fn a_socket_that_is_shared_is_reached_and_only_that_one() {
 }
 
 #[test]
+fn a_path_is_looked_up_and_connected_to_with_the_callers_rights() {
+    let Some(_root) = cage(&[]) else { return };
+    let outer = Outside::in_folder(Path::new("/tmp"));
+    let path = outer.path();
+    let mode = |bits| std::os::unix::fs::PermissionsExt::from_mode(bits);
+    let cage = cage(&["--uid", "1000", "--share-socket", text(&path)]).unwrap();
+    for (file, folder, said) in
+        [(0o777, 0o755, "ok sent"), (0o700, 0o755, EACCES), (0o777, 0o700, EACCES)]
+    {
+        std::fs::set_permissions(&path, mode(file)).unwrap();
+        std::fs::set_permissions(outer.place.path(), mode(folder)).unwrap();
+        assert_eq!(inside(&cage, &["stream", text(&path)]), said, "{file:o} {folder:o}");
+        let same = format!("/proc/self/root{}", path.display());
+        assert_eq!(inside(&cage, &["stream", &same]), said, "{file:o} {folder:o}");
+    }
+    assert_eq!(outer.heard(), 2);
+}
+
+#[test]
+fn on_a_file_system_of_layers_sockets_inside_work_and_those_outside_are_refused() {
+    let Some(cage) = cage(&[]) else { return };
+    let place = tempfile::tempdir().unwrap();
+    let (p, s) = (text(place.path()), sockets());
+    // Layers of one file system, and of two: the second shows files with devices of their own.
+    for lower in ["/tmp", "/dev/shm"] {
+        let lower = tempfile::tempdir_in(lower).unwrap();
+        let cage = text(&example("cage")).to_owned();
+        let script = format!(
+            "cd {p}; mkdir -p upper work all; mount -t overlay -o lowerdir={},upperdir=upper,workdir=work none all; \
+             {cage} -- sh -c '{s} inside stream {p}/all/in; touch {p}/all/go; while ! [ -e {p}/all/up ]; do sleep 0.01; done; \
+             {s} stream {p}/all/in; {s} stream {p}/all/out' & \
+             while ! [ -e all/go ]; do sleep 0.01; done; \
+             python3 -c \"import socket,sys,time;s=socket.socket(socket.AF_UNIX);s.bind('all/out');s.listen();open('all/up','w');\
+             s.settimeout(3)\ntry: s.accept();print('REACHED')\nexcept TimeoutError: pass\" & wait; umount all; rm -rf upper work all",
+            lower.path().display()
+        );
+        let output = std::process::Command::new("unshare")
+            .args(["-m", "sh", "-c", &script])
+            .output()
+            .unwrap();
+        let said = said(output);
+        assert_eq!(said.out, format!("ok hello\n{ECONNREFUSED}\n{EACCES}\n"), "{}", said.err);
+    }
+    drop(cage);
+}
+
+#[test]
+fn below_another_filter_with_a_listener_nothing_runs() {
+    let Some(_cage) = cage(&[]) else { return };
+    let command = [
+        sockets(),
+        "below-listener".into(),
+        text(&example("cage")).into(),
+        "--".into(),
+        "echo".into(),
+    ];
+    let output = std::process::Command::new(&command[0]).args(&command[1..]).output().unwrap();
+    let said = said(output);
+    assert_eq!((said.code, said.out.as_str()), (125, ""));
+    assert!(said.err.contains("another program that watches connects"), "{}", said.err);
+}
+
+#[test]
 fn what_cannot_be_shared_stops_the_run() {
     let Some(cage) = cage(&["--share-socket", "/etc/passwd"]) else { return };
     let said = cage.sh("echo ran");
