@@ -7,11 +7,13 @@ use crate::cli::out::{Line, Out, counted, grouped};
 use crate::folder::StateFolder;
 use crate::gate::protocol::Summary;
 use crate::gate::socket::load_or_make_master_key;
+use crate::record::{SharedPort, SharedWay};
 
 /// Prints how the run went.
-pub(super) fn print(summary: &Summary, state: &StateFolder) {
+pub(super) fn print(summary: &Summary, state: &StateFolder, changed: &[String]) {
     let mut err = Out::stderr();
-    for line in lines(summary, &chain(summary, state)) {
+    let lines = lines(summary, &chain(summary, state));
+    for line in lines.iter().chain(changed) {
         // Where standard error is closed nobody wants to know.
         drop(err.line(&Line::of(line)));
     }
@@ -45,7 +47,22 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
             .iter()
             .map(|(what, count)| format!("          would be refused: {what}{}", times(*count))),
     );
+    lines.extend(summary.ports.iter().map(port));
     lines
+}
+
+fn port(shared: &SharedPort) -> String {
+    let SharedPort { port, way, connections, written, read } = shared;
+    let what = match way {
+        SharedWay::Reach => "reached",
+        SharedWay::Publish => "published",
+    };
+    format!(
+        "          port {port} {what}: {}, {} bytes from the command, {} to it",
+        counted(*connections, "connection", "connections"),
+        grouped(*written),
+        grouped(*read),
+    )
 }
 
 fn times(count: u64) -> String {
@@ -107,6 +124,13 @@ mod tests {
                 "destination: pastebin.com (not in the contract)".into(),
                 "01JD".into(),
             )],
+            ports: vec![SharedPort {
+                port: 5432,
+                way: SharedWay::Reach,
+                connections: 1,
+                written: 1234,
+                read: 5,
+            }],
             ..Summary::default()
         };
         assert_eq!(
@@ -114,6 +138,7 @@ mod tests {
             [
                 "tollgate: 14 requests to 2 models, 38,112 tokens, ≈ $0.41 of $5.00 (prices of 2026-11-20) · 1 refused · chain valid",
                 "          refused: destination: pastebin.com (not in the contract)     why: tollgate inspect 01JD",
+                "          port 5432 reached: 1 connection, 1,234 bytes from the command, 5 to it",
             ]
         );
     }
