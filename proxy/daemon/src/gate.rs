@@ -5,6 +5,7 @@ pub mod client;
 pub(crate) mod life;
 mod master_key;
 pub(crate) mod open;
+mod ports;
 mod proof;
 pub mod protocol;
 mod registry;

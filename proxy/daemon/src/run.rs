@@ -300,6 +300,7 @@ impl Run {
                 })
                 .collect(),
             observed: tally.observed.iter().map(|(what, count)| (what.clone(), *count)).collect(),
+            ports: Vec::new(),
             entries: None,
         }
     }

@@ -45,8 +45,13 @@ const KIND: u32 = 0xf;
 /// Terminal controls that type into a terminal or change its line discipline.
 const TERMINAL_CONTROLS: &[u32] = &[0x5412, 0x541c, 0x5423]; // TIOCSTI, TIOCLINUX, TIOCSETD
 
-/// Families that stay inside: the others reach a hypervisor, the wire, or kernel code nobody needs here.
-const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+/// Families that lead to the gate. Unix sockets and Netlink's, which are raw by custom and talk to this kernel about this
+/// namespace only, stay inside; all others reach a hypervisor, the wire, or kernel code nobody needs here.
+const FAMILIES: &[libc::c_int] = &[libc::AF_INET, libc::AF_INET6];
+
+/// What may be asked for in [`FAMILIES`]: the usual one of the kind, TCP and UDP. Others (UDP-Lite, MPTCP, ping) have
+/// ways of their own through the kernel.
+const PROTOCOLS: &[libc::c_int] = &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
 
 /// The filter, to be installed once `no_new_privs` is set. A `connect` is held back for the filter's listener.
 ///
@@ -81,20 +86,12 @@ fn controls() -> Vec<sock_filter> {
     block
 }
 
-/// Netlink sockets are raw by custom and talk to this kernel about this namespace only; a raw socket of any
-/// other family writes packets.
+/// Of the families that lead to the gate no raw socket, which writes packets, and no other protocol.
 fn sockets(datagrams: bool) -> Vec<sock_filter> {
     let mut block = vec![load(argument(0)), when(number(libc::AF_NETLINK.into()), 0, 1), allow()];
-    if !datagrams {
-        block.extend([
-            when(number(libc::AF_UNIX.into()), 0, 4),
-            load(argument(1)),
-            statement(BPF_ALU | BPF_AND | BPF_K, KIND),
-            when(number(libc::SOCK_DGRAM.into()), 0, 1),
-            refuse(libc::ESOCKTNOSUPPORT),
-            load(argument(0)),
-        ]);
-    }
+    let unix = unix_sockets(datagrams);
+    block.push(when(number(libc::AF_UNIX.into()), 0, u8::try_from(unix.len()).unwrap_or(u8::MAX)));
+    block.extend(unix);
     let families = u8::try_from(FAMILIES.len()).unwrap_or(u8::MAX);
     for (left, &family) in (0..families).rev().zip(FAMILIES) {
         // On a match, jump over the remaining comparisons and the refusal after them.
@@ -104,6 +101,22 @@ fn sockets(datagrams: bool) -> Vec<sock_filter> {
     block.push(load(argument(1)));
     block.push(statement(BPF_ALU | BPF_AND | BPF_K, KIND));
     block.extend([when(number(libc::SOCK_RAW.into()), 0, 1), refuse(libc::EPERM)]);
+    block.push(load(argument(2)));
+    for &protocol in PROTOCOLS {
+        block.extend([when(number(protocol.into()), 0, 1), allow()]);
+    }
+    block.push(refuse(libc::EPERM));
+    block
+}
+
+/// A raw socket of this family is one for datagrams by another name.
+fn unix_sockets(datagrams: bool) -> Vec<sock_filter> {
+    let mut block = vec![load(argument(1)), statement(BPF_ALU | BPF_AND | BPF_K, KIND)];
+    block.extend([when(number(libc::SOCK_RAW.into()), 0, 1), refuse(libc::EPERM)]);
+    if !datagrams {
+        let kind = number(libc::SOCK_DGRAM.into());
+        block.extend([when(kind, 0, 1), refuse(libc::ESOCKTNOSUPPORT)]);
+    }
     block.push(allow());
     block
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
-use launch::{Registration, Spec};
+use launch::{Ports, Registration, Spec};
 use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
@@ -69,16 +69,19 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         &sorted,
         &args.share_socket,
     );
-    let register = register(args, &state, &command, contract.policy, &sorted)?;
+    let shared = Ports { reach: args.reach_port.clone(), publish: args.publish_port.clone() };
+    let shared = shared.checked().map_err(|error| Failure::usage(error.to_string()))?;
+    let register = register(args, &state, &command, contract.policy, &sorted, &shared)?;
     let mut conn = client::connect_or_spawn(&state)?;
     let mut spec = Spec::here(program.clone(), arguments.to_vec())
         .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
+    spec.ports = shared;
     spec.share_sockets.clone_from(&args.share_socket);
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
-        said.say();
+        said.say(registration.form);
         inside::prepared(
             &prepared,
             &sorted,
@@ -212,6 +215,7 @@ fn register(
     command: &str,
     policy: Policy,
     sorted: &Sorted,
+    shared: &Ports,
 ) -> Result<Register, Failure> {
     for text in &args.connect_to {
         text.parse::<ConnectTo>()
@@ -236,6 +240,7 @@ fn register(
     Ok(Register {
         agent: agent(args, command),
         command: command.to_owned(),
+        form: launch::Form::of_this_process().map_err(|error| failure(&error))?,
         policy,
         keys: sorted
             .found
@@ -258,6 +263,8 @@ fn register(
             share_socket: paths(&args.share_socket),
             write: paths(&args.write),
             keep_env: sorted.kept.clone(),
+            reach_port: shared.reach.clone(),
+            publish_port: shared.publish.clone(),
         },
         upstream_ca,
         by: who_asks(),
@@ -275,13 +282,14 @@ fn digest(text: &str) -> String {
 /// Hands the run's sockets and contract to the gate and waits until it may start.
 fn registered(
     conn: &mut Conn,
-    register: Register,
+    mut register: Register,
     registration: &Registration<'_>,
 ) -> Result<Prepared, Box<dyn Error + Send + Sync>> {
+    register.form = registration.form;
     conn.send(&Ask::Register(Box::new(register)))?;
     let stderr = std::io::stderr();
     let mut fds = registration.listeners.fds();
-    fds.push(registration.cgroup);
+    fds.extend(registration.cgroup);
     fds.push(stderr.as_fd());
     launch::send_fds(conn.stream(), &[0], &fds)?;
     match conn.receive::<Answer>()? {
@@ -300,7 +308,7 @@ fn finish(conn: &mut Conn, exit: i32) -> Result<Summary, Failure> {
         Failure::could_not("the gate ended before the run did: what it did last is in the ledger")
             .then("tollgate tail")
     };
-    conn.send(&Ask::Finish { exit }).map_err(|_gone| broke())?;
+    conn.send(&Ask::Finish { exit, changed: None }).map_err(|_gone| broke())?;
     match conn.receive::<Answer>() {
         Ok(Some(Answer::Finished(summary))) => Ok(*summary),
         Ok(_) | Err(_) => Err(broke()),

@@ -12,13 +12,14 @@ use std::net::SocketAddr;
 
 use decide::Policy;
 use decide::case::MicroUsd;
+use launch::Form;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::attached;
 use crate::keys::KeyRow;
 use crate::kills;
-use crate::record::Widened;
+use crate::record::{Changed, SharedPort, Widened};
 use crate::service::Role;
 use crate::vault::Listed;
 
@@ -56,6 +57,9 @@ pub enum Ask {
     Finish {
         /// The command's exit code.
         exit: i32,
+        /// What it left behind that others execute.
+        #[serde(default)]
+        changed: Option<Changed>,
     },
     /// An operator does something.
     Act(Box<Act>),
@@ -120,14 +124,16 @@ impl fmt::Display for Target {
 
 /// A run that begins.
 ///
-/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder,
-/// and the standard error that notices are written to.
+/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder where
+/// its form has one, and the standard error that notices are written to.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
     /// Name of the agent.
     pub agent: String,
     /// The command's file name, for the records.
     pub command: String,
+    /// How the run is cut off, and so who knows where its connections wanted to go.
+    pub form: Form,
     /// The compiled contract.
     pub policy: Policy,
     /// Real keys of the environment, to be sealed.
@@ -191,6 +197,9 @@ pub struct Summary {
     pub refusals: Vec<(String, String)>,
     /// What observe let pass: what, and how often.
     pub observed: Vec<(String, u64)>,
+    /// What went over the ports that it shared.
+    #[serde(default)]
+    pub ports: Vec<SharedPort>,
     /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
     /// could not be recorded.
     pub entries: Option<(u64, u64)>,

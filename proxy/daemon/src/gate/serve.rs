@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::protocol::{Answer, Ask};
-use super::registry::{self, Registered};
+use super::registry::{self, End, Registered};
 use super::socket::{Conn, Listener, StateKey};
 use super::{Gate, acts};
 
@@ -114,8 +114,11 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 }
                 Err(error) => failed(&format!("{error:#}")),
             },
-            Ask::Finish { exit } => match registered.take() {
-                Some(run) => Answer::Finished(Box::new(run.finish(gate, traffic, Some(exit)))),
+            Ask::Finish { exit, changed } => match registered.take() {
+                Some(run) => {
+                    let end = End { exit: Some(exit), changed };
+                    Answer::Finished(Box::new(run.finish(gate, traffic, end)))
+                }
                 None => failed("no run was registered on this connection"),
             },
             Ask::Act(act) => traffic.block_on(acts::act(gate, *act)),
@@ -137,7 +140,7 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
         }
     }
     if let Some(run) = registered {
-        run.finish(gate, traffic, None);
+        run.finish(gate, traffic, End::default());
     }
 }
 

@@ -13,7 +13,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::cage::{Cage, cage, example, said};
+use super::{UIDS, cage};
+use crate::cage::{Cage, example, said};
 
 /// Refused as what is no socket: masked.
 const MASKED: &str = "error 111";
@@ -74,7 +75,7 @@ pub(crate) fn text(path: &Path) -> &str {
 
 #[test]
 fn a_socket_that_was_there_before_is_masked_wherever_it_lies() {
-    for uid in ["0", "1000"] {
+    for &uid in UIDS {
         let Some(cage) = cage(&["--uid", uid]) else { return };
         for folder in ["/tmp", "/run", &std::env::var("HOME").unwrap()] {
             let outer = Outside::in_folder(Path::new(folder));
