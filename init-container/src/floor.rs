@@ -76,7 +76,9 @@ pub enum FloorError {
     #[error("the cgroup {0:?} has a character in its name that a rule cannot hold")]
     Cgroup(String),
     /// A port cannot be both.
-    #[error("port {0} is the gate's own and cannot be declared as inbound: change the application's port")]
+    #[error(
+        "port {0} is the gate's own and cannot be declared as inbound: change the application's port"
+    )]
     Inbound(u16),
 }
 

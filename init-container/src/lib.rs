@@ -2,6 +2,8 @@
 
 pub mod floor;
 pub mod mode;
+pub mod net;
 pub mod nft;
 pub mod place;
 pub mod ports;
+pub mod probes;

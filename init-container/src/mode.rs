@@ -125,11 +125,7 @@ pub enum ModeError {
 ///
 /// # Errors
 /// When there is none, or it is weaker than `minimum`.
-pub fn choose(
-    wanted: Wanted,
-    minimum: Mode,
-    obstacles: &Obstacles,
-) -> Result<Choice, ModeError> {
+pub fn choose(wanted: Wanted, minimum: Mode, obstacles: &Obstacles) -> Result<Choice, ModeError> {
     let mut reasons = Vec::new();
     for mode in Mode::STRONGEST_FIRST {
         if !wanted.allows(mode) {

@@ -33,7 +33,9 @@ pub struct Nft {
 #[derive(Debug, thiserror::Error)]
 pub enum NftError {
     /// There is no such program.
-    #[error("the program nft is neither in PATH nor in /usr/sbin: install nftables (Debian: apt-get install nftables)")]
+    #[error(
+        "the program nft is neither in PATH nor in /usr/sbin: install nftables (Debian: apt-get install nftables)"
+    )]
     Absent,
     /// The process may not.
     #[error("nft is not permitted to change the rules of this network: CAP_NET_ADMIN is needed")]
@@ -107,7 +109,12 @@ impl Nft {
     pub fn chains(&self) -> Result<Vec<String>, NftError> {
         let output = self.run(&["-j", "list", "chains"], "")?;
         let list: List = serde_json::from_slice(&output.stdout)?;
-        Ok(list.nftables.into_iter().filter_map(|item| item.chain).map(|chain| chain.name).collect())
+        Ok(list
+            .nftables
+            .into_iter()
+            .filter_map(|item| item.chain)
+            .map(|chain| chain.name)
+            .collect())
     }
 
     fn run(&self, arguments: &[&str], text: &str) -> Result<Output, NftError> {
@@ -118,7 +125,10 @@ impl Nft {
                     see_cgroups_at(root)?;
                     self.spawn(arguments, text)
                 };
-                scope.spawn(run).join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")))
+                scope
+                    .spawn(run)
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("its thread panicked")))
             })?,
         };
         if output.status.success() {

@@ -132,7 +132,8 @@ impl Place {
             return Err(shared(Shared::Top));
         }
         let network = network().map_err(PlaceError::io("the own network namespace"))?;
-        shared::check(folder, &view.processes, network, known)?.map_or(Ok(()), |why| Err(shared(why)))?;
+        shared::check(folder, &view.processes, network, known)?
+            .map_or(Ok(()), |why| Err(shared(why)))?;
         let below = tree.below(folder);
         Ok(Self { folder: folder.to_owned(), below, id, open })
     }

@@ -12,6 +12,7 @@ use std::{
 use aya::EbpfLoader;
 
 mod origins;
+pub mod probe;
 mod programs;
 mod redirection;
 pub use origins::Origin;

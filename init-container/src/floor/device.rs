@@ -12,8 +12,7 @@ pub(super) fn table(floor: &Floor) -> Table {
 
 /// Chains are numbered: an interface's name may hold what a chain's cannot.
 fn chain(floor: &Floor, (nth, interface): (usize, &Interface)) -> Chain {
-    let hook =
-        format!("type filter hook egress device \"{interface}\" priority 0; policy drop;");
+    let hook = format!("type filter hook egress device \"{interface}\" priority 0; policy drop;");
     Chain::new(format!("leave_{nth}"), hook)
         .rule(egress::of_others(floor.gate.uid, DROPPED_DEVICE))
         .rule("meta protocol arp accept")

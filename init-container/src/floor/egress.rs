@@ -11,10 +11,9 @@ pub(super) const NEIGHBOURS_OUT: &str =
 const DOCUMENTATION: [&str; 2] = ["ip daddr 192.0.2.0/24", "ip6 daddr 2001:db8::/32"];
 
 pub(super) fn chains(floor: &Floor) -> [Chain; 2] {
-    let mut out =
-        Chain::new("leave", "type filter hook postrouting priority 300; policy drop;")
-            .rule("oifname \"lo\" accept")
-            .rule(of_others(floor.gate.uid, DROPPED_OUT));
+    let mut out = Chain::new("leave", "type filter hook postrouting priority 300; policy drop;")
+        .rule("oifname \"lo\" accept")
+        .rule(of_others(floor.gate.uid, DROPPED_OUT));
     for network in DOCUMENTATION {
         out = out.rule(format!("meta mark {MARK:#x} {network} counter name {PROBE_PASSED} drop"));
     }

@@ -14,7 +14,9 @@ pub(super) fn chains() -> [Chain; 2] {
     let keep = Chain::new("keep", "type filter hook output priority 0; policy accept;")
         .rule(format!("meta mark {MARK:#x} accept"))
         .rule("ct status dnat accept")
-        .rule(format!("oifname \"lo\" ct direction original tcp dport {gate} reject with tcp reset"))
+        .rule(format!(
+            "oifname \"lo\" ct direction original tcp dport {gate} reject with tcp reset"
+        ))
         .rule(format!("oifname \"lo\" ct direction original udp dport {gate} reject"));
     [lead, keep]
 }

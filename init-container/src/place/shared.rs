@@ -77,7 +77,8 @@ pub(super) fn check(
                 Network::Ours | Network::Gone => {}
             }
         }
-        let entries = fs::read_dir(&folder).map_err(PlaceError::io(folder.display().to_string()))?;
+        let entries =
+            fs::read_dir(&folder).map_err(PlaceError::io(folder.display().to_string()))?;
         let below = entries.flatten().filter(|at| at.file_type().is_ok_and(|kind| kind.is_dir()));
         folders.extend(below.map(|at| at.path()));
     }

@@ -49,7 +49,10 @@ fn a_process_of_another_network_shows_that_the_folder_is_shared() {
     let found = shape.check(true);
     drop(other.stdin.take());
     other.wait().unwrap();
-    assert_eq!(found, Some(Shared::Process { pid: other.id(), folder: shape.0.path().join("a/b") }));
+    assert_eq!(
+        found,
+        Some(Shared::Process { pid: other.id(), folder: shape.0.path().join("a/b") })
+    );
 }
 
 #[test]

@@ -51,7 +51,8 @@ impl Tree {
     /// The tree that `folder` is in, from the highest folder that is seen.
     pub(super) fn around(folder: &Path) -> Result<Self, PlaceError> {
         let not = || PlaceError::NotACgroup(folder.display().to_string());
-        let folder = fs::canonicalize(folder).map_err(PlaceError::io(folder.display().to_string()))?;
+        let folder =
+            fs::canonicalize(folder).map_err(PlaceError::io(folder.display().to_string()))?;
         let highest = folder.ancestors().map_while(Self::at).last();
         highest.ok_or_else(not)
     }
@@ -132,9 +133,10 @@ const SHORTEST: usize = 8;
 
 /// The id of the cgroup of the calling process.
 pub(super) fn own_id() -> Result<u64, PlaceError> {
-    let own = launch::own_cgroup()
-        .map_err(PlaceError::io("/proc/self/cgroup"))?
-        .ok_or_else(|| PlaceError::Tree("/proc/self/cgroup (the kernel has no cgroup v2)".to_owned()))?;
+    let own =
+        launch::own_cgroup().map_err(PlaceError::io("/proc/self/cgroup"))?.ok_or_else(|| {
+            PlaceError::Tree("/proc/self/cgroup (the kernel has no cgroup v2)".to_owned())
+        })?;
     let mounts = launch::cgroup_mounts().map_err(PlaceError::io("/proc/self/mountinfo"))?;
     // A mount of a folder above this namespace has a root that begins with `/..`, and shows no folder of ours.
     let seen = mounts.iter().filter_map(|mount| mount.folder_of(&own));
