@@ -4,6 +4,7 @@
 //! its root is found again in the node's tree without knowing how the runtime names things, and the folder above it is
 //! the pod's: of all its containers, also of those that are started later.
 
+mod listener;
 mod shared;
 mod tree;
 
@@ -126,14 +127,17 @@ impl Place {
         let what = || folder.display().to_string();
         let open = File::open(folder).map_err(PlaceError::io(what()))?;
         let id = open.metadata().map_err(PlaceError::io(what()))?.ino();
-        let known = named || view.pod.as_deref().is_some_and(|pod| tree::is_of(folder, pod));
+        let known = view.pod.as_deref().is_some_and(|pod| tree::is_of(folder, pod));
         let shared = |why| PlaceError::Shared { folder: what(), why };
         if id == tree.top() {
             return Err(shared(Shared::Top));
         }
-        let network = network().map_err(PlaceError::io("the own network namespace"))?;
-        shared::check(folder, &view.processes, network, known)?
-            .map_or(Ok(()), |why| Err(shared(why)))?;
+        if !known {
+            let network = network().map_err(PlaceError::io("the own network namespace"))?;
+            if let Some(why) = shared::check(folder, &view.processes, network, named)? {
+                return Err(shared(why));
+            }
+        }
         let below = tree.below(folder);
         Ok(Self { folder: folder.to_owned(), below, id, open })
     }
@@ -161,6 +165,17 @@ impl AsFd for Place {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.open.as_fd()
     }
+}
+
+/// The cgroup in which the pod's gate listens: that of the socket at `port` which belongs to `user`, the gate's. To be
+/// asked before anybody else in the pod can run as that user.
+///
+/// # Errors
+/// When the kernel does not list its sockets.
+pub fn of_listener(port: u16, user: u32) -> Result<Option<u64>, PlaceError> {
+    let all = listener::all().map_err(PlaceError::io("the list of sockets"))?;
+    let gate = all.into_iter().find(|it| it.port == port && it.user == user);
+    Ok(gate.map(|it| it.cgroup))
 }
 
 /// The inode of the network namespace of the calling thread.

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::{floor::PROBE_PASSED, mode::Mode, net::Network, nft::Counters};
 
+pub(crate) use gate::hex;
 pub use gate::{Greeting, GreetingError, greeting_of};
 
 #[cfg(test)]

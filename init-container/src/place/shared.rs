@@ -54,13 +54,13 @@ enum Network {
     Gone,
 }
 
-/// Looks at every process in `folder` and below. Nothing is the answer where all are in the network `ours`; `known` is
-/// whether the folder is known to be the pod's by other means, which settles those that are not seen.
+/// Looks at every process in `folder` and below. Nothing is the answer where all are in the network `ours`; `named`
+/// is whether somebody named this very folder, which settles those that are not seen.
 pub(super) fn check(
     folder: &Path,
     processes: &Path,
     ours: u64,
-    known: bool,
+    named: bool,
 ) -> Result<Option<Shared>, PlaceError> {
     let mut unseen = 0;
     let mut folders = vec![folder.to_owned()];
@@ -82,7 +82,7 @@ pub(super) fn check(
         let below = entries.flatten().filter(|at| at.file_type().is_ok_and(|kind| kind.is_dir()));
         folders.extend(below.map(|at| at.path()));
     }
-    Ok((unseen > 0 && !known).then_some(Shared::Unproven { unseen }))
+    Ok((unseen > 0 && !named).then_some(Shared::Unproven { unseen }))
 }
 
 /// The processes of one folder; those of other PID namespaces are 0.

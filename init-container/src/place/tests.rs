@@ -21,8 +21,8 @@ impl Shape {
         shape
     }
 
-    fn check(&self, known: bool) -> Option<Shared> {
-        shared::check(self.0.path(), Path::new("/proc"), network().unwrap(), known).unwrap()
+    fn check(&self, named: bool) -> Option<Shared> {
+        shared::check(self.0.path(), Path::new("/proc"), network().unwrap(), named).unwrap()
     }
 }
 
@@ -94,4 +94,15 @@ fn the_top_of_the_tree_is_nobodys() {
     let view = View { root: None, processes: "/proc".into(), pod: None };
     let error = Place::named(tree.root(), &view).unwrap_err();
     assert!(matches!(error, PlaceError::Shared { why: Shared::Top, .. }), "{error}");
+}
+
+#[test]
+fn a_listener_is_found_with_its_cgroup_and_only_as_its_user() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let user = rustix::process::geteuid().as_raw();
+    assert_eq!(of_listener(port, user).unwrap(), Some(tree::own_id().unwrap()));
+    assert_eq!(of_listener(port, user + 1).unwrap(), None);
+    drop(listener);
+    assert_eq!(of_listener(port, user).unwrap(), None);
 }

@@ -1,7 +1,6 @@
 //! The try that must succeed: a connection to nobody arrives at this pod's own gate, which proves itself.
 
 use std::{
-    fmt::Write as _,
     io::{self, Read as _},
     net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream},
     thread,
@@ -43,16 +42,15 @@ pub enum GreetingError {
 /// What the gate that knows `token`, the 64 hexadecimal digits of the pod file, says: one line.
 #[must_use]
 pub fn greeting_of(token: &str) -> Greeting {
-    let digest = Sha256::digest(token.as_bytes());
-    let mut line = "tollgate ".to_owned();
-    for byte in digest {
-        // Writing to a string does not fail.
-        if write!(line, "{byte:02x}").is_err() {
-            break;
-        }
-    }
-    line.push('\n');
-    Greeting(line)
+    Greeting(format!("tollgate {}\n", hex(&Sha256::digest(token.as_bytes()))))
+}
+
+/// Two digits for each byte.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: [char; 16] =
+        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    let digit = |at: u8| DIGITS.get(usize::from(at)).copied();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
 }
 
 impl Greeting {
