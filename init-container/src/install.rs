@@ -158,7 +158,7 @@ impl Scene {
             return Err(InstallError::Node(device));
         }
         let gate = Gate::find(options).map_err(InstallError::Gate)?;
-        let nft = gate.nft(Nft::find()?);
+        let nft = Nft::find()?;
         let places = options.places();
         let obstacles = Obstacles {
             kernel: capability::missing(&Self::needs(options))
@@ -212,7 +212,12 @@ impl Scene {
     /// When there is no such floor.
     pub fn refused(&self, mode: Mode, options: &Options) -> Result<Option<String>, FloorError> {
         let floor = self.floor(mode, options)?.without_devices();
-        Ok(self.nft.check(&floor.render()).err().map(|error| error.to_string()))
+        Ok(self
+            .gate
+            .nft(&self.nft, mode)
+            .check(&floor.render())
+            .err()
+            .map(|error| error.to_string()))
     }
 
     /// Brings it into force; without what only newer kernels have where this one refuses that.
@@ -224,11 +229,12 @@ impl Scene {
     ) -> Result<(), InstallError> {
         let floor = self.floor(mode, options)?;
         weaker.clear();
-        let Err(whole) = self.nft.apply(&floor.render()) else { return Ok(()) };
+        let nft = self.gate.nft(&self.nft, mode);
+        let Err(whole) = nft.apply(&floor.render()) else { return Ok(()) };
         if !matches!(whole, NftError::Refused(_)) || floor.interfaces().is_empty() {
             return Err(whole.into());
         }
-        self.nft.apply(&floor.without_devices().render()).map_err(|_same| whole)?;
+        nft.apply(&floor.without_devices().render()).map_err(|_same| whole)?;
         weaker.push(
             "this kernel cannot look at what leaves an interface (5.16 can): a packet socket passes the floor, so \
              CAP_NET_RAW must be dropped from every container"

@@ -8,6 +8,7 @@ use std::{
 
 use super::Options;
 use crate::{
+    capability::{self, SYS_ADMIN},
     floor::ExemptCgroup,
     mode::Mode,
     nft::{CGROUPS, Nft},
@@ -60,14 +61,21 @@ impl Gate {
 
     /// What stands in the way of telling it by a rule.
     pub(super) fn obstacle(&self) -> Option<String> {
-        self.seen.as_ref().err().cloned()
+        match &self.seen {
+            Err(why) => Some(why.clone()),
+            // Rules name cgroups below one place: another tree is put there for a moment.
+            Ok(seen) if seen.cgroup.is_some() && seen.root != Path::new(CGROUPS) => {
+                capability::missing(&[SYS_ADMIN])
+            }
+            Ok(_) => None,
+        }
     }
 
-    /// `nft` with this tree.
-    pub(super) fn nft(&self, nft: Nft) -> Nft {
-        match &self.seen {
-            Ok(Seen { root, cgroup: Some(_) }) => nft.with_cgroups(root),
-            _ => nft,
+    /// `nft` with this tree, for a floor of `mode`.
+    pub(super) fn nft(&self, nft: &Nft, mode: Mode) -> Nft {
+        match (&self.seen, mode) {
+            (Ok(Seen { root, cgroup: Some(_) }), Mode::NftCgroup) => nft.clone().with_cgroups(root),
+            _ => nft.clone(),
         }
     }
 
