@@ -131,25 +131,32 @@ fn the_gate_dials_out_and_its_connections_end_in_order_in_every_mode() {
                 stream
             });
             assert_eq!(gate.ask(&to.to_string()), "done 1000000", "{mode} {at}");
-            // The gate has closed; when this end does too, the last word is the gate's kernel's.
-            drop(server.join().unwrap());
-            let closed = (0..40).any(|_| {
-                thread::sleep(Duration::from_millis(50));
-                world.within("world", || !last_ack(to.port()))
-            });
-            assert!(closed, "{mode} {at}: the world waits for the end of a connection");
+            // The gate has closed, and its kernel goes on without a socket (FIN-WAIT-2). When this end closes too, the
+            // last word is that kernel's; until it is heard this end waits for it (LAST-ACK).
+            let stream = server.join().unwrap();
+            assert!(comes(|| world.within("pod", || is_in("05", to.port()))), "{mode} {at}");
+            drop(stream);
+            let ended = comes(|| world.within("world", || !is_in("09", to.port())));
+            assert!(ended, "{mode} {at}: the world waits for the end of a connection");
         }
     }
 }
 
-/// Whether a connection of this port waits for the last acknowledgement (state 9 of `/proc/net/tcp`).
-fn last_ack(port: u16) -> bool {
+fn comes(what: impl Fn() -> bool) -> bool {
+    (0..40).any(|_| {
+        thread::sleep(Duration::from_millis(50));
+        what()
+    })
+}
+
+/// Whether a connection from or to this port is in a state of `/proc/net/tcp`.
+fn is_in(state: &str, port: u16) -> bool {
     let port = format!(":{port:04X}");
     ["tcp", "tcp6"].iter().any(|file| {
         let list = std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
         list.lines().skip(1).any(|line| {
-            let mut fields = line.split_whitespace().skip(1);
-            fields.next().is_some_and(|own| own.ends_with(&port)) && fields.nth(1) == Some("09")
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields[1..3].iter().any(|end| end.ends_with(&port)) && fields[3] == state
         })
     })
 }
