@@ -57,11 +57,11 @@ where
         sys::exit_now(0);
     };
     drop(theirs);
-    let mut word = [0; 1024];
-    let heard = fds::recv(ours.as_fd(), &mut word);
+    let mut said = [0; 1024];
+    let heard = fds::recv(ours.as_fd(), &mut said);
     reap(child).map_err(step)?;
     let (length, came) = heard.map_err(step)?;
-    match word.get(..length) {
+    match said.get(..length) {
         Some(DONE) => Ok(came),
         Some([]) | None => Err(step(io::Error::other("it ended without a word"))),
         Some(why) => {
@@ -183,14 +183,14 @@ pub(crate) unsafe fn clone_into(namespaces: &Namespaces) -> Result<Cloned, Launc
         sys::exit_now(0);
     };
     drop(theirs);
-    let mut word = [0; 1024];
-    let heard = fds::recv(ours.as_fd(), &mut word);
+    let mut said = [0; 1024];
+    let heard = fds::recv(ours.as_fd(), &mut said);
     reap(between).map_err(fork)?;
     let (length, mut came) = heard.map_err(fork)?;
-    match (word.get(..length), came.pop()) {
+    match (said.get(..length), came.pop()) {
         (Some(DONE), Some(process)) => Ok(Cloned::Parent(process)),
-        (said, _) => {
-            let why = String::from_utf8_lossy(said.unwrap_or_default()).into_owned();
+        (other, _) => {
+            let why = String::from_utf8_lossy(other.unwrap_or_default()).into_owned();
             Err(LaunchError::UserNamespace { why })
         }
     }
