@@ -5,12 +5,13 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
+
+use crate::kernel;
 
 /// `enum bpf_cmd`, `bpf_prog_type` and `bpf_attach_type` of linux/bpf.h.
 const PROG_LOAD: libc::c_long = 5;
-const LINK_CREATE: libc::c_long = 28;
 const CGROUP_SOCK_ADDR: u32 = 18;
 const UNIX_SENDMSG: u32 = 50;
 
@@ -40,15 +41,6 @@ struct Load {
     hook: u32,
 }
 
-/// The part that attaches one.
-#[repr(C)]
-struct Attach {
-    program: u32,
-    target: u32,
-    hook: u32,
-    flags: u32,
-}
-
 /// The program at one cgroup. Dropped, it is detached.
 #[derive(Debug)]
 pub(crate) struct AddressedDatagrams {
@@ -72,21 +64,10 @@ impl AddressedDatagrams {
         };
         // SAFETY: instructions and license live for as long as the program; the size is that of the structure.
         let program = unsafe { bpf(PROG_LOAD, &load) }?;
-        let attach = Attach {
-            program: number(program.as_raw_fd())?,
-            target: number(cgroup.as_raw_fd())?,
-            hook: UNIX_SENDMSG,
-            flags: 0,
-        };
-        // SAFETY: both descriptors are open.
-        let link = unsafe { bpf(LINK_CREATE, &attach) }?;
+        let link = kernel::attach(program.as_fd(), cgroup, UNIX_SENDMSG)?;
         // The link holds the program.
         Ok(Self { _link: link })
     }
-}
-
-fn number(fd: RawFd) -> io::Result<u32> {
-    u32::try_from(fd).map_err(io::Error::other)
 }
 
 /// A command that returns a new descriptor.

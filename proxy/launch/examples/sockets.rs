@@ -181,6 +181,9 @@ fn peer(path: &str) -> io::Result<String> {
     Ok(format!("{} {}", peer.uid.as_raw(), peer.gid.as_raw()))
 }
 
+/// Who is reached by mistake may have a full queue: no call waits for that.
+const KIND: libc::c_int = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+
 /// One thread connects; another changes the address under it, between a socket made here and one made outside.
 fn race(good: &str, bad: &str) {
     assert_eq!(good.len(), bad.len(), "both must be of one length");
@@ -202,7 +205,7 @@ fn race(good: &str, bad: &str) {
     let (mut connected, mut refused) = (0_u32, 0_u32);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(2) {
-        let socket = socket(libc::AF_UNIX, libc::SOCK_STREAM).unwrap();
+        let socket = socket(libc::AF_UNIX, KIND).unwrap();
         // SAFETY: as above.
         match unsafe { libc::connect(socket.as_raw_fd(), shared as *const libc::sockaddr, length) }
         {
@@ -219,14 +222,14 @@ fn race(good: &str, bad: &str) {
 fn dup_race(good: &str, bad: &str) {
     let listener = UnixListener::bind(good).unwrap();
     thread::spawn(move || listener.incoming().for_each(drop));
-    let slot = socket(libc::AF_UNIX, libc::SOCK_STREAM).unwrap();
+    let slot = socket(libc::AF_UNIX, KIND).unwrap();
     let number = slot.as_raw_fd();
     let over = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&over);
     let mover = thread::spawn(move || {
         while !ended.load(Ordering::Relaxed) {
             for family in [libc::AF_UNIX, libc::AF_INET] {
-                let fresh = socket(family, libc::SOCK_STREAM).unwrap();
+                let fresh = socket(family, KIND).unwrap();
                 // SAFETY: the number is held open by this process until the end.
                 check(unsafe { libc::dup2(fresh.as_raw_fd(), number) }).unwrap();
             }

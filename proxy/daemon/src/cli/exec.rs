@@ -142,7 +142,10 @@ fn failure(error: &launch::LaunchError) -> Failure {
         what = format!("{what}: {error}");
         cause = error.source();
     }
-    Failure::could_not(what).then("tollgate check")
+    let failure = Failure::could_not(what);
+    // What is wrong with a port is all there is to know.
+    let port = matches!(error, launch::LaunchError::Port { .. });
+    if port { failure } else { failure.then("tollgate check") }
 }
 
 fn file_name(program: &OsStr) -> String {

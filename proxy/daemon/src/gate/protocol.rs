@@ -19,6 +19,7 @@ use zeroize::Zeroize;
 use crate::attached;
 use crate::keys::KeyRow;
 use crate::kills;
+use crate::listen::mint::Root;
 use crate::record::{Changed, SharedPort, Widened};
 use crate::service::Role;
 use crate::vault::Listed;
@@ -67,7 +68,7 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
-    /// The certificate of the deployment's CA.
+    /// The certificates of the deployment's CA.
     Authority,
     /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
     HandOver,
@@ -166,7 +167,7 @@ pub struct Prepared {
     pub run: String,
     /// Variables to set: the virtual keys.
     pub env: Vec<(String, Sealing)>,
-    /// Certificate of the deployment's CA, PEM.
+    /// Certificates of the deployment's CA, PEM: two while it is rotated.
     pub ca_pem: String,
 }
 
@@ -200,6 +201,9 @@ pub struct Summary {
     /// What went over the ports that it shared.
     #[serde(default)]
     pub ports: Vec<SharedPort>,
+    /// Hosts at which the command did not take the gate's certificate, and how often.
+    #[serde(default)]
+    pub distrusted: Vec<(String, u64)>,
     /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
     /// could not be recorded.
     pub entries: Option<(u64, u64)>,
@@ -281,10 +285,17 @@ pub enum Answer {
         /// Each, and how it stands.
         attachments: Vec<attached::Listed>,
     },
-    /// The certificate of the deployment's CA.
+    /// The roots of the deployment, all of which are to be trusted.
     Authority {
-        /// As PEM.
-        pem: String,
+        /// The one that signs first.
+        roots: Vec<Root>,
+    },
+    /// The roots are others now.
+    CaRotated {
+        /// All of them, the one that signs first.
+        roots: Vec<Root>,
+        /// The ledger's entry.
+        entry: u64,
     },
     /// The listeners follow as descriptors, in this order, in one message of one byte.
     HandedOver {

@@ -97,7 +97,7 @@ pub(super) fn register(
     match opened {
         Ok(env) => {
             gate.enter(Arc::clone(&run));
-            let ca_pem = gate.leaves.authority().pem();
+            let ca_pem = gate.leaves.pem();
             Ok((registered, Prepared { run: run.id.clone(), env, ca_pem }))
         }
         Err(error) => {

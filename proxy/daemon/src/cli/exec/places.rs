@@ -29,6 +29,9 @@ const DIGESTS: usize = 64;
 /// The longest file of which there is one.
 const DIGESTED: u64 = 1 << 20;
 
+/// Places of the working tree that are fixed: each is a mount.
+const MOST_FIXED: usize = 512;
+
 /// Where a run is, and as whom.
 #[derive(Debug, Clone)]
 pub(super) struct Around {
@@ -144,6 +147,7 @@ impl Around {
                 found.fix(&other.join(below), &Hold::All);
             }
         }
+        found.watched.extend(lists::OF_HOME_WATCHED.iter().map(|name| home.join(name)));
         for name in [".gitconfig", ".config/git/config"] {
             repository::settings(&home.join(name), None, found);
         }
@@ -183,7 +187,8 @@ impl Around {
         for git in walked.repositories {
             repository::note(&git, found);
         }
-        for path in walked.fixed {
+        found.cut |= walked.fixed.len() > MOST_FIXED;
+        for path in walked.fixed.into_iter().take(MOST_FIXED) {
             found.fix(&path, &Hold::Nothing);
         }
         // A coding agent's own folder below the home folder is where it works.

@@ -1,7 +1,10 @@
 //! The places that everybody knows: what programs outside execute, or are steered by.
 
 /// Below the home folder, and read-only inside. A folder stands for all below it.
-pub(super) const OF_HOME: [&str; 90] = [
+pub(super) const OF_HOME: [&str; 92] = [
+    // Programs that are found by name.
+    "bin",
+    ".local/bin",
     // Shells.
     ".bashrc",
     ".bash_profile",
@@ -100,6 +103,15 @@ pub(super) const OF_HOME: [&str; 90] = [
     ".aws/config",
     ".kube/config",
     ".gnupg/gpg-agent.conf",
+];
+
+/// Below the home folder, and listed if they changed: coding agents write them, and run what they name.
+pub(super) const OF_HOME_WATCHED: [&str; 5] = [
+    ".claude/settings.json",
+    ".codex/config.toml",
+    ".gemini/settings.json",
+    ".cursor/mcp.json",
+    ".config/opencode/opencode.json",
 ];
 
 /// Variables that name a file or folder of that kind.
