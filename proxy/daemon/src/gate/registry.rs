@@ -63,7 +63,7 @@ pub(super) fn register(
 ) -> anyhow::Result<(Registered, Prepared)> {
     let Descriptors { mut listeners, cgroup, stderr } = descriptors(conn, register.form)?;
     let origins = match cgroup {
-        Some(cgroup) => Origins::Programs(Enforcement::attach(cgroup.as_fd())?),
+        Some(cgroup) => Origins::Programs(Box::new(Enforcement::attach(cgroup.as_fd())?)),
         None => Origins::Rules,
     };
     let started = gate.clock.now();
