@@ -19,8 +19,9 @@ pub(super) fn note(dot_git: &Path, found: &mut Found) {
     let Some(tree) = dot_git.parent() else { return };
     if dot_git.is_dir() {
         // It may be a link to the folder.
-        found.watched.insert(dot_git.to_owned());
-        found.fixed.extend(trail::follow(dot_git).links);
+        let links = trail::follow(dot_git).links;
+        found.watched.extend(links.iter().cloned());
+        found.fixed.extend(links);
         folder(dot_git, Some(tree), found, 0);
         return;
     }
