@@ -9,6 +9,7 @@ mod ports;
 mod proof;
 pub mod protocol;
 mod registry;
+mod roots;
 pub(crate) mod serve;
 pub mod socket;
 pub mod start;

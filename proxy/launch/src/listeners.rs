@@ -69,6 +69,14 @@ impl Listeners {
         tcp.chain(self.dns_udp.iter().map(AsFd::as_fd)).chain(shared).chain(connector).collect()
     }
 
+    /// All of them, given away.
+    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+        let shared = self.shared.into_iter().map(|(_, listener)| listener);
+        let tcp = self.intake.into_iter().chain(self.dns_tcp).chain(shared).map(OwnedFd::from);
+        let udp = self.dns_udp.into_iter().map(OwnedFd::from);
+        tcp.chain(udp).chain(self.connector.map(OwnedFd::from)).collect()
+    }
+
     /// Recognises received descriptors by their type and port.
     ///
     /// # Errors

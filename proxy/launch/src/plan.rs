@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Identity;
+use crate::{form::Form, identity::Identity, sockets::Sockets};
 
 /// A string of the system: any bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,7 @@ pub(crate) struct Plan {
     pub(crate) folder: Text,
     pub(crate) folder_inode: (u64, u64),
     pub(crate) home: Option<Text>,
+    pub(crate) form: Form,
     pub(crate) identity: Identity,
     pub(crate) files: Vec<Overlaid>,
     pub(crate) read_only: Vec<Text>,
@@ -78,6 +79,7 @@ pub(crate) struct Plan {
     pub(crate) fixed: Vec<Text>,
     pub(crate) held: Vec<Text>,
     pub(crate) share: Vec<i32>,
+    pub(crate) sockets: Sockets,
     /// Which of the standard streams are the pseudo terminal.
     pub(crate) terminal: [bool; 3],
     /// Signals that were blocked when `exec` was called.
@@ -136,6 +138,7 @@ mod tests {
             folder: Text(b"/".to_vec()),
             folder_inode: (1, 2),
             home: None,
+            form: Form::UserNamespace,
             identity: Identity { uid: 1, gid: 2, groups: vec![3] },
             files: vec![Overlaid {
                 path: Text(b"/etc/x".to_vec()),
@@ -149,6 +152,7 @@ mod tests {
             fixed: vec![Text(b"/h/.ssh".to_vec())],
             held: vec![Text(b"/h".to_vec())],
             share: vec![7],
+            sockets: Sockets { masked: vec![Text(b"/a".to_vec())], ..Sockets::default() },
             terminal: [true, false, true],
             blocked: vec![2],
         }

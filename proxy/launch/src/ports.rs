@@ -166,6 +166,12 @@ impl AsFd for Connector {
     }
 }
 
+impl From<Connector> for OwnedFd {
+    fn from(connector: Connector) -> Self {
+        connector.socket.into()
+    }
+}
+
 /// Connects inside for whoever holds the other end of standard input, until that is closed.
 pub(crate) fn serve() -> ! {
     let served = sys::take(0).map(UnixStream::from).and_then(|mut asker| {

@@ -43,15 +43,33 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 /// The process must have one thread: the child is a copy of this thread alone.
 pub(crate) unsafe fn clone_into(cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-    let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_PIDFD;
-    let mut args = CloneArgs {
-        flags: u64::from(flags.cast_unsigned()) | CLONE_INTO_CGROUP,
-        pidfd: (&raw mut pidfd) as u64,
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP,
         exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
         cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
         ..CloneArgs::default()
     };
+    // SAFETY: by this function's contract there is one thread.
+    unsafe { clone(args) }
+}
+
+/// Forks into new PID, mount and IPC namespaces, as a child of this process's parent, which gets the signal.
+///
+/// # Safety
+/// As [`clone_into`].
+pub(crate) unsafe fn clone_beside() -> io::Result<Cloned> {
+    let beside = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    // SAFETY: by this function's contract there is one thread.
+    unsafe { clone(CloneArgs { flags: beside, ..CloneArgs::default() }) }
+}
+
+/// # Safety
+/// As [`clone_into`].
+unsafe fn clone(mut args: CloneArgs) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_PIDFD;
+    args.flags |= u64::from(flags.cast_unsigned());
+    args.pidfd = (&raw mut pidfd) as u64;
     // SAFETY: the arguments are valid for the call, no stack is shared, and the caller has one thread.
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
@@ -105,16 +123,29 @@ pub(crate) fn empty_session_keyring() -> io::Result<()> {
     }
 }
 
-/// Installs a seccomp filter for this thread and all it starts; `no_new_privs` must be set.
-pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+/// Installs a seccomp filter for this thread and all it starts, and returns the listener that is told of the calls
+/// which it holds back; `no_new_privs` must be set. Fails with EBUSY below another filter that has a listener.
+///
+/// Where the kernel can (5.19), a call that was told of is interrupted by fatal signals only: it would be carried
+/// out twice otherwise.
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let len = u16::try_from(program.len())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the kernel copies the program during the call and does not write to it.
-    check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog)
-    })
-    .map(drop)
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: the kernel copies the program during the call and does not write to it.
+        check(unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog)
+        })
+    };
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let fd = match install(listener | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install(listener)?,
+        other => other?,
+    };
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel made a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Sets what happens at a signal back to the default.

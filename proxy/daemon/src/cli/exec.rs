@@ -8,7 +8,7 @@ mod summary;
 use std::error::Error;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &ExecArgs) -> u8 {
 struct Contract {
     policy: Policy,
     shown: String,
-    file: Option<std::path::PathBuf>,
+    file: Option<PathBuf>,
 }
 
 fn exec(args: &ExecArgs) -> Result<i32, Failure> {
@@ -73,6 +73,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         &contract.shown,
         contract.policy.contract(&agent(args, &command)),
         &sorted,
+        &args.share_socket,
     )
     .and(guarded.said())
     .and(&services::said(std::env::vars_os(), &args.reach_port));
@@ -81,12 +82,14 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let register = register(args, &state, &command, contract.policy, &sorted, &shared)?;
     let mut conn = client::connect_or_spawn(&state)?;
     spec.places = guarded.places();
+    spec.places.held.extend(above(state.shown()));
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
     spec.ports = shared;
+    spec.share_sockets.clone_from(&args.share_socket);
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
-        said.say();
+        said.say(registration.form);
         inside::prepared(
             &prepared,
             &sorted,
@@ -106,6 +109,14 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let summary = finish(&mut conn, code, changed)?;
     summary::print(&summary, &state, &listed);
     Ok(code)
+}
+
+/// The folders above the state folder. If one could be renamed, another state folder could be put in this one's place,
+/// with nothing spent and nobody stopped.
+fn above(state: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = state.parent().and_then(|folder| folder.canonicalize().ok());
+    let all = real.map(|folder| folder.ancestors().map(Path::to_owned).collect::<Vec<_>>());
+    all.unwrap_or_default().into_iter().filter(|folder| folder.parent().is_some())
 }
 
 /// Why there was no command, as a shell would say it.
@@ -249,6 +260,7 @@ fn register(
     Ok(Register {
         agent: agent(args, command),
         command: command.to_owned(),
+        form: launch::Form::of_this_process().map_err(|error| failure(&error))?,
         policy,
         keys: sorted
             .found
@@ -268,7 +280,8 @@ fn register(
             connect_to: args.connect_to.clone(),
             upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
             share_fd: args.share_fd.clone(),
-            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            share_socket: paths(&args.share_socket),
+            write: paths(&args.write),
             keep_env: sorted.kept.clone(),
             reach_port: shared.reach.clone(),
             publish_port: shared.publish.clone(),
@@ -278,6 +291,10 @@ fn register(
     })
 }
 
+fn paths(named: &[PathBuf]) -> Vec<String> {
+    named.iter().map(|path| path.display().to_string()).collect()
+}
+
 fn digest(text: &str) -> String {
     trust::hex(&Sha256::digest(text.as_bytes()).into())
 }
@@ -285,13 +302,14 @@ fn digest(text: &str) -> String {
 /// Hands the run's sockets and contract to the gate and waits until it may start.
 fn registered(
     conn: &mut Conn,
-    register: Register,
+    mut register: Register,
     registration: &Registration<'_>,
 ) -> Result<Prepared, Box<dyn Error + Send + Sync>> {
+    register.form = registration.form;
     conn.send(&Ask::Register(Box::new(register)))?;
     let stderr = std::io::stderr();
     let mut fds = registration.listeners.fds();
-    fds.push(registration.cgroup);
+    fds.extend(registration.cgroup);
     fds.push(stderr.as_fd());
     launch::send_fds(conn.stream(), &[0], &fds)?;
     match conn.receive::<Answer>()? {

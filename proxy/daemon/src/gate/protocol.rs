@@ -12,12 +12,14 @@ use std::net::SocketAddr;
 
 use decide::Policy;
 use decide::case::MicroUsd;
+use launch::Form;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
 use crate::attached;
 use crate::keys::KeyRow;
 use crate::kills;
+use crate::listen::mint::Root;
 use crate::record::{Changed, SharedPort, Widened};
 use crate::service::Role;
 use crate::vault::Listed;
@@ -66,7 +68,7 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
-    /// The certificate of the deployment's CA.
+    /// The certificates of the deployment's CA.
     Authority,
     /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
     HandOver,
@@ -123,14 +125,16 @@ impl fmt::Display for Target {
 
 /// A run that begins.
 ///
-/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder,
-/// and the standard error that notices are written to.
+/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder where
+/// its form has one, and the standard error that notices are written to.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
     /// Name of the agent.
     pub agent: String,
     /// The command's file name, for the records.
     pub command: String,
+    /// How the run is cut off, and so who knows where its connections wanted to go.
+    pub form: Form,
     /// The compiled contract.
     pub policy: Policy,
     /// Real keys of the environment, to be sealed.
@@ -163,7 +167,7 @@ pub struct Prepared {
     pub run: String,
     /// Variables to set: the virtual keys.
     pub env: Vec<(String, Sealing)>,
-    /// Certificate of the deployment's CA, PEM.
+    /// Certificates of the deployment's CA, PEM: two while it is rotated.
     pub ca_pem: String,
 }
 
@@ -197,6 +201,9 @@ pub struct Summary {
     /// What went over the ports that it shared.
     #[serde(default)]
     pub ports: Vec<SharedPort>,
+    /// Hosts at which the command did not take the gate's certificate, and how often.
+    #[serde(default)]
+    pub distrusted: Vec<(String, u64)>,
     /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
     /// could not be recorded.
     pub entries: Option<(u64, u64)>,
@@ -278,10 +285,17 @@ pub enum Answer {
         /// Each, and how it stands.
         attachments: Vec<attached::Listed>,
     },
-    /// The certificate of the deployment's CA.
+    /// The roots of the deployment, all of which are to be trusted.
     Authority {
-        /// As PEM.
-        pem: String,
+        /// The one that signs first.
+        roots: Vec<Root>,
+    },
+    /// The roots are others now.
+    CaRotated {
+        /// All of them, the one that signs first.
+        roots: Vec<Root>,
+        /// The ledger's entry.
+        entry: u64,
     },
     /// The listeners follow as descriptors, in this order, in one message of one byte.
     HandedOver {

@@ -18,6 +18,9 @@ use super::{Gate, acts};
 /// How often the gate looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// After how long an old CA that could not be retired is tried again.
+const TRIED_AGAIN: Duration = Duration::from_mins(1);
+
 /// How long a gate's socket is served.
 #[derive(Debug)]
 pub(crate) enum Until {
@@ -48,6 +51,7 @@ pub(crate) fn serve(
 ) {
     let open = Arc::new(AtomicUsize::new(0));
     let (begun, mut called) = (Instant::now(), false);
+    let mut retire = begun;
     loop {
         if waits(listener) {
             match listener.accept() {
@@ -71,6 +75,11 @@ pub(crate) fn serve(
             }
         }
         gate.journal.flush(false);
+        if Instant::now() >= retire && acts::roots::is_due(gate) {
+            traffic.block_on(acts::roots::finish_what_is_due(gate));
+            // Where it could not be done it is tried again, but not at each look.
+            retire = Instant::now() + TRIED_AGAIN;
+        }
         if until.is_over(begun, called, open.load(Ordering::Acquire)) {
             return;
         }
@@ -127,7 +136,7 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 Ok(text) => Answer::Metrics { text },
                 Err(error) => failed(&format!("the metrics cannot be written: {error}")),
             },
-            Ask::Authority => Answer::Authority { pem: gate.leaves.authority().pem() },
+            Ask::Authority => Answer::Authority { roots: gate.leaves.roots() },
             Ask::HandOver => match hand_over(gate, &mut conn) {
                 // Open until this process has ended, which is what the other one waits for.
                 Ok(()) => continue,

@@ -20,8 +20,10 @@ use crate::{
     cgroup::Cgroup,
     error::LaunchError,
     init::WORD,
+    netns::Held,
     streams::Stream,
     sys::{self, Cloned},
+    userns,
 };
 
 /// PID 1 inside, as front holds it.
@@ -39,9 +41,11 @@ pub(super) struct Started {
 struct Child<'a> {
     plan: &'a OwnedFd,
     control: OwnedFd,
-    network: &'a OwnedFd,
+    /// The network to join; nothing where the first process is made in it.
+    network: Option<&'a OwnedFd>,
     streams: [Option<OwnedFd>; 3],
     share: &'a [i32],
+    lister: &'a OwnedFd,
     arguments: Vec<CString>,
     environment: Vec<CString>,
 }
@@ -49,10 +53,11 @@ struct Child<'a> {
 pub(super) fn init(
     plan: &OwnedFd,
     environment: &[(OsString, OsString)],
-    network: &OwnedFd,
-    cgroup: &Cgroup,
+    namespaces: &Held,
+    cgroup: Option<&Cgroup>,
     streams: [Stream; 3],
     share: &[i32],
+    lister: &OwnedFd,
 ) -> Result<Started, LaunchError> {
     let step = |error: io::Error| LaunchError::setup("starting the first process inside", error);
     let (control, theirs) = rustix::net::socketpair(
@@ -68,9 +73,13 @@ pub(super) fn init(
     let child = Child {
         plan,
         control: theirs,
-        network,
+        network: match namespaces {
+            Held::Network(network) => Some(network),
+            Held::User(_) => None,
+        },
         streams,
         share,
+        lister,
         arguments: arguments
             .map(CString::new)
             .collect::<Result<_, _>>()
@@ -81,8 +90,16 @@ pub(super) fn init(
             .collect::<Result<_, _>>()
             .map_err(|error| step(error.into()))?,
     };
-    // SAFETY: `front` has made sure that there is one thread.
-    match unsafe { sys::clone_into(cgroup.as_fd()) }.map_err(step)? {
+    let cloned = match (namespaces, cgroup) {
+        // SAFETY: `front` has made sure that there is one thread.
+        (Held::User(namespaces), _) => unsafe { userns::clone_into(namespaces) }?,
+        (Held::Network(_), Some(cgroup)) => {
+            // SAFETY: as above.
+            unsafe { sys::clone_into(cgroup.as_fd()) }.map_err(step)?
+        }
+        (Held::Network(_), None) => return Err(step(io::Error::other("the run has no cgroup"))),
+    };
+    match cloned {
         Cloned::Parent(process) => Ok(Started { process, control, pipes }),
         Cloned::Child => {
             let failed = child.become_init();
@@ -94,10 +111,12 @@ pub(super) fn init(
 
 impl Child<'_> {
     fn become_init(&self) -> io::Result<std::convert::Infallible> {
-        rustix::thread::move_into_link_name_space(
-            self.network.as_fd(),
-            Some(LinkNameSpaceType::Network),
-        )?;
+        if let Some(network) = self.network {
+            rustix::thread::move_into_link_name_space(
+                network.as_fd(),
+                Some(LinkNameSpaceType::Network),
+            )?;
+        }
         for (number, stream) in (0..).zip(&self.streams) {
             if let Some(stream) = stream {
                 sys::put_at(stream.as_fd(), number)?;
@@ -106,6 +125,7 @@ impl Child<'_> {
         sys::close_all_at_exec(3)?;
         sys::keep_at_exec(self.plan.as_fd())?;
         sys::keep_at_exec(self.control.as_fd())?;
+        sys::keep_at_exec(self.lister.as_fd())?;
         for &shared in self.share {
             sys::borrow(shared).and_then(sys::keep_at_exec)?;
         }

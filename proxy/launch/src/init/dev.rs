@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::mounts::{attach, attributes, bind, detached, if_there, open_target};
-use crate::{identity::Identity, mountinfo};
+use crate::{form::Form, mountinfo, plan::Plan};
 
 /// Group `tty`, fixed in every distribution (systemd's basic.conf, Debian's base-passwd).
 const TTY_GROUP: u32 = 5;
@@ -28,9 +28,12 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Pseudo terminals of this run alone: those of others cannot be named.
-pub(super) fn private_terminals() -> io::Result<()> {
+pub(super) fn private_terminals(form: Form) -> io::Result<()> {
     let group = TTY_GROUP.to_string();
-    let options = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", group.as_str())];
+    let mut options = vec![("mode", "0620"), ("ptmxmode", "0666")];
+    if has_tty_group(form) {
+        options.push(("gid", group.as_str()));
+    }
     let pts = detached("devpts", &options, attributes::NO_SUID | attributes::NO_EXEC)?;
     attach(&pts, &open_target("/dev/pts")?)
 }
@@ -89,7 +92,7 @@ pub(super) fn private_queues() -> io::Result<()> {
 }
 
 /// A new pseudo terminal of this run: the command's end and front's.
-pub(super) fn open_terminal(owner: &Identity) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn open_terminal(plan: &Plan) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::openat(CWD, "/dev/pts/ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&master)?;
@@ -97,7 +100,14 @@ pub(super) fn open_terminal(owner: &Identity) -> io::Result<(OwnedFd, OwnedFd)> 
         &master,
         OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
     )?;
-    let group = Gid::from_raw(TTY_GROUP);
-    rustix::fs::fchown(terminal.as_fd(), Some(Uid::from_raw(owner.uid)), Some(group))?;
+    if has_tty_group(plan.form) {
+        let (owner, group) = (Uid::from_raw(plan.identity.uid), Gid::from_raw(TTY_GROUP));
+        rustix::fs::fchown(terminal.as_fd(), Some(owner), Some(group))?;
+    }
     Ok((terminal, master))
+}
+
+/// The group has a number. In a user namespace it has none, and the terminal is its user's from the start.
+fn has_tty_group(form: Form) -> bool {
+    form == Form::KernelPrograms
 }

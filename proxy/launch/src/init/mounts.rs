@@ -6,6 +6,7 @@
 
 mod places;
 mod root;
+mod sockets;
 
 use std::{
     fs::File,
@@ -24,6 +25,7 @@ use rustix::{
 
 use super::{dev, told};
 use crate::{
+    form::Form,
     plan::{Hidden, Overlaid, Plan},
     sys,
 };
@@ -63,6 +65,7 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     for hidden in &plan.hidden {
         hide(hidden)?;
     }
+    sockets::mask(&plan.sockets)?;
     absent(Path::new(NAME_CACHE)).map_err(at("hiding", Path::new(NAME_CACHE)))?;
     dev::private_queues().map_err(told("mounting message queues"))?;
     if as_root {
@@ -70,8 +73,14 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     } else {
         dev::private_memory().map_err(told("mounting /dev/shm"))?;
     }
-    dev::private_terminals().map_err(told("mounting /dev/pts"))?;
-    fresh_proc().map_err(told("mounting /proc"))?;
+    dev::private_terminals(plan.form).map_err(told("mounting /dev/pts"))?;
+    fresh_proc().map_err(|error| match plan.form {
+        Form::KernelPrograms => format!("mounting /proc: {error}"),
+        Form::UserNamespace => format!(
+            "mounting /proc: {error}; the kernel gives a user a fresh one only where nothing of the old one is \
+             covered, as containers do: unmask it there, or use sudo"
+        ),
+    })?;
     if as_root {
         root::kernel_closed(&kernel_files)?;
     }

@@ -47,8 +47,18 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
             .iter()
             .map(|(what, count)| format!("          would be refused: {what}{}", times(*count))),
     );
+    lines.extend(summary.distrusted.iter().map(|(host, count)| {
+        format!("          not trusted: {host}{}     {}", times(*count), untrusting(host))
+    }));
     lines.extend(summary.ports.iter().map(port));
     lines
+}
+
+/// What the user of a program does that does not take the gate's certificate.
+fn untrusting(host: &str) -> String {
+    format!(
+        "the program has certificates of its own: give it those of `tollgate ca`, or --allow {host}:443:opaque"
+    )
 }
 
 fn port(shared: &SharedPort) -> String {
@@ -124,6 +134,7 @@ mod tests {
                 "destination: pastebin.com (not in the contract)".into(),
                 "01JD".into(),
             )],
+            distrusted: vec![("pinned.example".into(), 3)],
             ports: vec![SharedPort {
                 port: 5432,
                 way: SharedWay::Reach,
@@ -138,6 +149,7 @@ mod tests {
             [
                 "tollgate: 14 requests to 2 models, 38,112 tokens, ≈ $0.41 of $5.00 (prices of 2026-11-20) · 1 refused · chain valid",
                 "          refused: destination: pastebin.com (not in the contract)     why: tollgate inspect 01JD",
+                "          not trusted: pinned.example (3 times)     the program has certificates of its own: give it those of `tollgate ca`, or --allow pinned.example:443:opaque",
                 "          port 5432 reached: 1 connection, 1,234 bytes from the command, 5 to it",
             ]
         );
