@@ -46,10 +46,12 @@ fn main() -> Result<()> {
         let added = with - without;
         (format!("{added:+.2} µs"), added <= 10.0)
     }));
+    let (near, far) = (stage::LOOPBACK, stage::FAR_TCP);
     for (name, kind, to, with) in [
-        ("datagrams over loopback (/s of processor)", "udp", stage::NEAR_UDP, agent),
-        ("datagrams of the gate over its interface (/s of processor)", "udp", stage::FAR_UDP, gate),
-        ("round trips over TCP, loopback (/s of processor)", "tcp", stage::ECHO, agent),
+        ("TCP segments of 1,400 bytes, loopback (/s of processor)", "tcp", near, agent),
+        ("TCP segments of 1,400 bytes, the gate's, interface (/s of processor)", "tcp", far, gate),
+        ("datagrams of 64 bytes, loopback (/s of processor)", "udp", near, agent),
+        ("… with an empty program in the place of ours", "udp", near, &stage.empty),
     ] {
         let command = format!("{kind} {to} {milliseconds}");
         let pairs = Pairs::measure(rounds, (free, &command), (with, &command))?;
