@@ -6,7 +6,9 @@ use aya_ebpf::{
     helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid},
     macros::btf_map,
 };
-use tollgate_ebpf_shared::{Cgroup, Endpoint, RING, Refused, TECHNIQUES, Technique};
+use tollgate_ebpf_shared::{Endpoint, RING, Refused, TECHNIQUES, Technique};
+
+use crate::governed::halves;
 
 /// How often each technique was refused.
 #[btf_map]
@@ -36,7 +38,7 @@ pub struct Attempt {
 
 /// By the process that is in a system call.
 #[inline(always)]
-pub fn by_caller(attempt: &Attempt, cgroup: Cgroup) {
+pub fn by_caller(attempt: &Attempt, cgroup: u64) {
     // A name that cannot be read is empty.
     let comm = bpf_get_current_comm().unwrap_or([0; 16]);
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
@@ -45,7 +47,7 @@ pub fn by_caller(attempt: &Attempt, cgroup: Cgroup) {
 
 /// By the process that sets a socket option, which older kernels do not name.
 #[inline(always)]
-pub fn by_option(attempt: &Attempt, cgroup: Cgroup) {
+pub fn by_option(attempt: &Attempt, cgroup: u64) {
     if NAMED.load() == 0 {
         report(attempt, cgroup, (0, bpf_get_current_uid_gid() as u32), [0; 16]);
     } else {
@@ -55,13 +57,13 @@ pub fn by_option(attempt: &Attempt, cgroup: Cgroup) {
 
 /// By a socket whose packet is on its way out, whoever runs at the time.
 #[inline(always)]
-pub fn by_socket(attempt: &Attempt, cgroup: Cgroup, uid: u32) {
+pub fn by_socket(attempt: &Attempt, cgroup: u64, uid: u32) {
     report(attempt, cgroup, (0, uid), [0; 16]);
 }
 
 /// A full ring loses the event and never the count.
 #[inline(always)]
-fn report(attempt: &Attempt, cgroup: Cgroup, (pid, uid): (u32, u32), comm: [u8; 16]) {
+fn report(attempt: &Attempt, cgroup: u64, (pid, uid): (u32, u32), comm: [u8; 16]) {
     let technique = attempt.technique as u32;
     if let Some(count) = COUNTERS.get_ptr_mut(technique) {
         // SAFETY: the slot is this processor's own; two programs on it at once could lose one count, and no more.
@@ -74,7 +76,7 @@ fn report(attempt: &Attempt, cgroup: Cgroup, (pid, uid): (u32, u32), comm: [u8; 
         family: attempt.family,
         protocol: attempt.protocol,
         option: attempt.option,
-        cgroup,
+        cgroup: halves(cgroup),
         destination: attempt.destination,
         comm,
     };

@@ -32,7 +32,8 @@ pub(crate) fn work() -> Result<()> {
         let figure = match kind {
             "connect" => connect(to, amount),
             "udp" => datagrams(to, Duration::from_millis(amount)),
-            "tcp" => segments(to, Duration::from_millis(amount)),
+            "segments" => pieces(to, 1_400, Duration::from_millis(amount)),
+            "stream" => pieces(to, 32 << 10, Duration::from_millis(amount)),
             other => bail!("{other} is no measure"),
         };
         writeln!(stdout(), "{}", figure.with_context(|| line.clone())?)?;
@@ -72,9 +73,9 @@ fn datagrams(at: SocketAddr, during: Duration) -> Result<f64> {
     })
 }
 
-/// Segments of 1,400 bytes that are sent and read in a second over a connection to `at`, whose network is another one if
-/// its name is in the environment; both ends are here, so that nobody has to be woken.
-fn segments(at: SocketAddr, during: Duration) -> Result<f64> {
+/// How often `size` bytes are sent and read in a second over a connection to `at`, whose network is another one if its
+/// name is in the environment; both ends are here, so that nobody has to be woken.
+fn pieces(at: SocketAddr, size: usize, during: Duration) -> Result<f64> {
     let listener = match env::var_os(FAR).filter(|_| !at.ip().is_loopback()) {
         None => TcpListener::bind(at)?,
         Some(far) => thread::spawn(move || -> Result<TcpListener> {
@@ -88,9 +89,9 @@ fn segments(at: SocketAddr, during: Duration) -> Result<f64> {
     let mut sends = TcpStream::connect(at)?;
     sends.set_nodelay(true)?;
     let (mut reads, _) = listener.accept()?;
-    let mut buffer = [0; 1400];
+    let (piece, mut buffer) = (vec![0; size], vec![0; size]);
     per_second(during, || {
-        sends.write_all(&[0; 1400])?;
+        sends.write_all(&piece)?;
         Ok(reads.read_exact(&mut buffer)?)
     })
 }
