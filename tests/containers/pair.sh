@@ -1,0 +1,189 @@
+#!/bin/bash
+# A pod of containers made with podman: installer, gate, validator and an agent whose image nobody changed, in the
+# cgroup layout of a node. Prints one line `NAME: …` for each thing it found out.
+#
+# pair.sh REPOSITORY BINARIES IMAGES, in a folder of its own, within `unshare --net --mount --pid --fork --mount-proc`.
+set -euo pipefail
+repository=$1 binaries=$2 images=$3
+here=$PWD
+. "$repository/tests/containers/node.sh"
+node "$repository" "$binaries" "$here"
+with_podman
+POD=5bd8a2f6-8f6c-4a58-9a0e-2f4d4c1c7a10
+cgroup=/kubepods/pod$POD
+
+end() {
+  podman logs gate >"$here/gate.log" 2>&1 || true
+  podman ps --all --quiet | xargs --no-run-if-empty podman rm --force --time 2 >/dev/null 2>&1 || true
+  for process in ${started-}; do kill "$process" 2>/dev/null || true; done
+  [ -d "/sys/fs/cgroup$cgroup" ] && find "/sys/fs/cgroup$cgroup" -depth -type d -exec rmdir {} + 2>/dev/null || true
+}
+trap end EXIT
+
+# The pod's network: one wire to the world.
+ip netns add pod
+ip link add world type veth peer name eth0 netns pod
+ip address add 10.231.9.1/24 dev world
+ip -6 address add fd00:9::1/64 dev world
+ip link set world up
+ip netns exec pod sh -c 'ip link set lo up; ip link set eth0 up
+  ip address add 10.231.9.2/24 dev eth0; ip -6 address add fd00:9::2/64 dev eth0
+  ip route add default via 10.231.9.1; ip -6 route add default via fd00:9::1'
+world
+mkdir -p pod tmp config/policy state ca
+cp provider-ca.pem config/
+cat >config/tollgate.yaml <<'YAML'
+mode: enforce
+policy: policy
+state: /var/lib/tollgate
+pod: { agent: bot }
+credentials: { openai: { provider: openai, from: sealed } }
+drain: { delay: 0s, streams: 2s }
+upstream:
+  ca: [provider-ca.pem]
+  connect_to: ["api.openai.com:443:198.51.100.7:443"]
+YAML
+cat >config/policy/bot.yaml <<'YAML'
+policy_id: pair
+version: "1"
+mode: enforce
+agents:
+  bot:
+    models: [gpt-5-mini]
+    destinations: [api.openai.com]
+    data: { credentials: redact }
+YAML
+chown -R 16801:16801 state pod
+chmod 0755 config config/policy
+chmod 0700 state
+
+# run NAME CAPABILITIES FLAGS… -- COMMAND…: a container of the pod.
+container() {
+  local name=$1 capabilities=$2 flags=() ; shift 2
+  while [ "$1" != -- ]; do flags+=("$1"); shift; done
+  shift
+  local caps=()
+  [ "$capabilities" = default ] || caps=(--cap-drop all)
+  [ "$capabilities" = default ] || [ -z "$capabilities" ] || caps+=(--cap-add "$capabilities")
+  podman run --name "$name" --cgroup-parent "$cgroup" --network ns:/run/netns/pod --no-hosts "${caps[@]}" \
+    -v "$binaries:/opt/bin:ro" "${flags[@]}" --rootfs "$images/pod:O" "$@"
+}
+install() {
+  container "install-$1" BPF,NET_ADMIN,CHOWN,DAC_OVERRIDE --rm --security-opt seccomp=unconfined --security-opt no-new-privileges \
+    -v /sys/fs/cgroup:/host/sys/fs/cgroup:ro -v /sys/fs/bpf:/sys/fs/bpf -v "$here/pod:/run/tollgate" \
+    -- /opt/bin/tollgate-init install --pod $POD --gate-maps /sys/fs/bpf --inbound 8080 "${@:2}"
+}
+gate() {
+  container gate "" -d --user 16801:16801 --security-opt no-new-privileges --security-opt seccomp=unconfined \
+    -v "/sys/fs/bpf/tollgate/$POD/maps:/sys/fs/bpf" -v "$here/pod:/run/tollgate:ro" \
+    -v "$here/config:/etc/tollgate:ro" -v "$here/state:/var/lib/tollgate" \
+    -- /opt/bin/tollgate serve --config /etc/tollgate/tollgate.yaml >/dev/null
+}
+ready() { until_true ip netns exec pod curl -sf -o /dev/null "http://127.0.0.1:16815/healthz"; }
+healthy() { until_true curl -sf -m 2 -o /dev/null "http://10.231.9.2:16815/healthz"; }
+validate() {
+  container "validate-$1" NET_ADMIN,DAC_OVERRIDE --rm --security-opt no-new-privileges \
+    -v "$here/pod:/run/tollgate:ro" -- /opt/bin/tollgate-init validate "${@:2}"
+}
+in_gate() { podman exec -i gate /opt/bin/tollgate "$@" --state /var/lib/tollgate; }
+
+# Before: without the gate the agent's image reaches whom it wants.
+said before "$(container before default --rm --dns none -- curl -sS -m 5 -k -o /dev/null -w '%{http_code}' \
+  --resolve api.openai.com:443:198.51.100.7 https://api.openai.com/ 2>&1 || true)"
+
+began=$(date +%s%N)
+said install "$(install first 2>&1 || echo "exit $?")"
+gate
+healthy
+said validate "$(validate first 2>&1 || echo "exit $?")"
+said took "$(( ($(date +%s%N) - began) / 1000000 )) ms"
+said again "$(install again 2>&1 || echo "exit $?")"
+printf %s "$key" | in_gate credential add openai --provider openai >/dev/null
+in_gate ca >ca/tollgate.pem
+virtual=$(in_gate key create bot --agent bot --credential openai)
+
+# The agent: an image nobody changed, told whom to trust and given a virtual key, as any program is configured.
+agent() {
+  container "$1" default "${@:2}" -d --dns 10.0.0.10 -e "OPENAI_API_KEY=$virtual" -e SSL_CERT_FILE=/ca/tollgate.pem \
+    -e PYTHONPATH=/sdk -v "$here/ca:/ca:ro" -v "$images/sdk:/sdk:ro" -- sleep 1000 >/dev/null
+}
+agent root
+agent user --user 1000:1000 --cap-drop all --security-opt no-new-privileges
+as() { podman exec "$@"; }
+ask='{"model":"gpt-5-mini","messages":[{"role":"user","content":"hello"}]}'
+url=https://api.openai.com/v1/chat/completions
+sdk='
+import openai
+answer = openai.OpenAI(max_retries=0, timeout=20).chat.completions.create(
+    model="gpt-5-mini", messages=[{"role": "user", "content": "hello"}])
+print(answer.choices[0].message.content, answer.usage.total_tokens)'
+for who in root user; do
+  said "curl-$who" "$(as $who sh -c "curl -sS -m 20 -w ' %{http_code}' -H \"authorization: Bearer \$OPENAI_API_KEY\" -H 'content-type: application/json' -d '$ask' $url" 2>&1 || true)"
+  said "sdk-$who" "$(as $who python3 -c "$sdk" 2>&1 || true)"
+  said "elsewhere-$who" "$(as $who curl -sS -m 20 --resolve pastebin.com:443:203.0.113.9 https://pastebin.com/ 2>&1 || true)"
+done
+
+# The catalogue, from within: the same programs, and who counts what arrives in the world.
+for who in root user; do
+  "$binaries/attempts" --pod 10.231.9.2,fd00:9::2 --world 10.231.9.1,fd00:9::1 --link "$(ip -o link show world | sed "s/.*link.ether \([^ ]*\).*/\1/")" --device eth0 >"attempts-$who"
+  coproc sniffer { python3 "$repository/tests/containers/sniff.py" world "attempts-$who"; }
+  read -r <&"${sniffer[0]}"
+  podman exec -i $who /opt/bin/techniques <"attempts-$who" >"reports-$who" 2>"techniques-$who.log" || true
+  exec {input}>&"${sniffer[1]}"
+  eval "exec ${sniffer[1]}>&-"; exec {input}>&-
+  said "catalogue-$who" "$(cat <&"${sniffer[0]}")"
+  said "reports-$who" "$(wc -l <"reports-$who")"
+done
+
+# Who comes from outside: a declared port answers as it goes on, an undeclared one never.
+as user python3 -c '
+import socket, sys, time
+def serve(port):
+    s = socket.create_server(("0.0.0.0", port)); 
+    return s
+a, b = serve(8080), serve(8081)
+print("listening", flush=True)
+import threading
+def one(s):
+    while True:
+        c, _ = s.accept()
+        c.recv(1000)
+        c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        c.recv(1)
+        c.sendall(b"4\r\nlast\r\n0\r\n\r\n"); c.close()
+for s in (a, b):
+    threading.Thread(target=one, args=(s,), daemon=True).start()
+time.sleep(1000)' >inside.log 2>&1 &
+started="$started $!"
+until_true grep -q listening inside.log
+said declared "$(python3 -c '
+import socket
+s = socket.create_connection(("10.231.9.2", 8080), 5); s.settimeout(5)
+s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+got = b""
+while b"first" not in got: got += s.recv(1000)
+s.sendall(b"x")
+while b"last" not in got: got += s.recv(1000)
+print("first and last")' 2>&1 | tail -1)"
+said undeclared "$(python3 -c '
+import socket
+socket.create_connection(("10.231.9.2", 8081), 2)' 2>&1 | tail -1)"
+
+# The gate's container ends: nothing leaves. It comes back, in another cgroup: everything works again.
+podman kill gate >/dev/null; podman wait gate >/dev/null; podman rm gate >/dev/null
+said gone "$(as root curl -sS -m 5 --resolve api.openai.com:443:198.18.0.9 https://api.openai.com/ 2>&1 || true)"
+gate
+healthy
+said back "$(as root python3 -c "$sdk" 2>&1 || true)"
+said revalidate "$(validate second 2>&1 || echo "exit $?")"
+said tail "$(in_gate tail --json -n 400)"
+said metrics "$(curl -s http://10.231.9.2:16815/metrics | grep -E '^tollgate_(enforcement|refused_attempts_total)' || true)"
+
+# The pod goes, and what was pinned for it.
+podman ps --all --quiet | xargs podman rm --force --time 1 >/dev/null 2>&1
+find "/sys/fs/cgroup$cgroup" -depth -type d -exec rmdir {} +
+# The kernel lets a cgroup go a moment after its folder is removed.
+collected() { "$binaries/tollgate-init" gc --root /sys/fs/bpf/tollgate >collected 2>&1 && grep -q "removed .*$POD" collected; }
+until_true collected
+said gc "$(cat collected)"
+said left "$(ls /sys/fs/bpf/tollgate)"
