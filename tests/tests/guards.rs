@@ -2,6 +2,7 @@
 //! back; each beside the honest form of the same thing, which passes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -238,6 +239,19 @@ fn an_address_of_the_machine_itself_is_not_dialled_however_public_it_looks() -> 
 }
 
 #[test]
+fn a_real_key_is_put_in_at_its_own_port_only() -> Result<()> {
+    let stand = Stand::new()?;
+    let to = format!("api.openai.com:8443:{}", stand.provider().addr());
+    // Observe lets another port of the host pass, but not with the key.
+    let args = ["--observe", "--connect-to", &to];
+    let met = met(&stand, &args, &["port"])?;
+    is(&met, "own_port", &["guarded"])?;
+    is(&met, "another_port", &["HTTP/1.1 421"])?;
+    ensure!(stand.log().records().len() == 1, "{:?}", stand.log().records());
+    Ok(())
+}
+
+#[test]
 fn a_redirect_is_the_clients_to_follow() -> Result<()> {
     let stand = Stand::new()?;
     let to = "https://api.openai.com/v1/models";
@@ -306,5 +320,39 @@ fn a_program_that_does_not_trust_the_gate_is_named_with_what_to_do() -> Result<(
         tail(&stand)?.iter().all(|line| line.get("became") != Some(&json!("forwarded"))),
         "something was asked"
     );
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_invents_names_is_made_no_certificates_beyond_its_allowance() -> Result<()> {
+    let stand = Stand::new()?;
+    let met = met(&stand, &["--observe"], &["flood"])?;
+    let made: BTreeMap<String, u64> =
+        serde_json::from_str(met.get("invented").context("not played")?)?;
+    // internal_error: the gate cannot answer now.
+    let refused = made.get("15030300020250").copied().unwrap_or_default();
+    let certificates = made.get("certificate").copied().unwrap_or_default();
+    ensure!(certificates >= 200 && refused > 0 && certificates + refused == 700, "{made:?}");
+    for known in ["before", "after"] {
+        is(&met, known, &["guarded"])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn every_test_that_the_list_of_techniques_names_is_there() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let list = std::fs::read_to_string(root.join("docs/l7-tests.tsv"))?;
+    let mut rows = 0;
+    for row in list.lines().skip(1) {
+        let columns: Vec<&str> = row.split('\t').collect();
+        let [_group, technique, file, test] = columns.as_slice() else {
+            anyhow::bail!("not four columns: {row}");
+        };
+        let source = std::fs::read_to_string(root.join(file)).with_context(|| row.to_owned())?;
+        ensure!(source.contains(&format!("fn {test}(")), "{technique}: no {test} in {file}");
+        rows += 1;
+    }
+    ensure!(rows >= 25, "{rows} rows");
     Ok(())
 }

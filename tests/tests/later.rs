@@ -126,7 +126,7 @@ fn what_write_gives_back_is_written_and_listed() -> Result<()> {
     let outcome = desk.governed(&["--write", ".git/config"], script)?;
     ensure!(outcome.status.success(), "{outcome:?}");
     for line in [
-        "changed, and others run it: .git/config\n",
+        "changed, and git runs it: .git/config\n",
         "new, and others run it: package.json\n",
         "new, and others run it: .vscode/tasks.json\n",
         "new, and others run it: .github/\\u{1b}[31mred\n",
@@ -160,7 +160,7 @@ fn a_repository_without_a_folder_for_hooks_has_a_new_one_listed() -> Result<()> 
     let script = "mkdir .git/hooks && echo x > .git/hooks/pre-commit && git init -q new";
     let outcome = desk.governed(&[], script)?;
     for line in
-        ["new, and others run it: .git/hooks/pre-commit", "new, and others run it: new/.git/config"]
+        ["new, and git runs it: .git/hooks/pre-commit", "new, and git runs it: new/.git/config"]
     {
         ensure!(outcome.stderr.contains(line), "{line}: {outcome:?}");
     }

@@ -18,6 +18,7 @@ mod attempts;
 mod kernel;
 mod origins;
 mod pod;
+pub mod probe;
 mod programs;
 mod redirection;
 mod unix;

@@ -110,19 +110,24 @@ pub(crate) fn enter_new() -> Result<Namespaces, String> {
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }
         .map_err(|error| refused("making a user namespace", &error.into()))?;
     // A user may only map a group once groups cannot be left any more: leaving one opens what its members are refused.
-    write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/gid_map", &format!("{gid} {gid} 1"))?;
-    write("/proc/self/uid_map", &format!("{uid} {uid} 1"))?;
+    for (file, line) in [
+        ("setgroups", "deny".to_owned()),
+        ("gid_map", format!("{gid} {gid} 1")),
+        ("uid_map", format!("{uid} {uid} 1")),
+    ] {
+        let path = format!("/proc/self/{file}");
+        write(&path, &line).map_err(|error| match uid {
+            // Since 5.12 (user_namespaces(7)): root's files could otherwise be given capabilities by who has none.
+            0 => format!("writing {path}: {error}; uid 0 needs CAP_SETFCAP for it, others nothing"),
+            _ => refused(&format!("writing {path}"), &error),
+        })?;
+    }
     Ok(Namespaces { user: namespace("user")?, network: namespace("net")? })
 }
 
-fn write(path: &str, line: &str) -> Result<(), String> {
-    // In one call and without making it: the kernel takes nothing else.
-    fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(line.as_bytes()))
-        .map_err(|error| refused(&format!("writing {path}"), &error))
+/// In one call and without making the file: the kernel takes nothing else.
+fn write(path: &str, line: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(line.as_bytes())
 }
 
 fn namespace(kind: &str) -> Result<OwnedFd, String> {

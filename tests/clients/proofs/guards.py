@@ -1,6 +1,6 @@
 """Plays one trick on the gate and prints what it met, a line of JSON each.
 
-guards.py TRICK: host, hello, tunnel or address.
+guards.py TRICK: host, hello, tunnel, address NAME..., port or flood.
 """
 import json
 import os
@@ -222,6 +222,25 @@ def address():
                 tell(name, read(tcp))
         except OSError as error:
             tell(name, f"{type(error).__name__}")
+
+
+def port():
+    asked("own_port", request(API))
+    asked("another_port", request(f"{API}:8443"), to=(API, 8443))
+
+
+def flood():
+    """Asks for a certificate of one invented name after the other, and then for one that was made before."""
+    asked("before", request(API))
+    met = {}
+    for number in range(700):
+        with socket.create_connection(("192.0.2.43", 443), timeout=15) as tcp:
+            tcp.sendall(first_flight(f"n{number}.invented.example")[3])
+            got = tcp.recv(7).hex()
+        kind = "certificate" if got.startswith("16") else got
+        met[kind] = met.get(kind, 0) + 1
+    tell("invented", json.dumps(met))
+    asked("after", request(API))
 
 
 globals()[sys.argv[1]]()

@@ -144,9 +144,10 @@ impl Exchange {
         let mut echo = None;
         if let Some(key) = self.key() {
             // The chain has refused it already; a key has no business here otherwise.
-            let held = self.subject.terms.credential_for(&self.route.host, Some(&key.credential));
+            let (host, port) = (&self.route.host, self.route.port);
+            let held = self.subject.terms.credential_for(host, port, Some(&key.credential));
             let secure = self.route.scheme == Scheme::Https;
-            if !secure || held.is_none_or(|held| held.name != key.credential) {
+            if !secure || held.is_none_or(|held| held.name != key.credential || held.port != port) {
                 return Err(super::unsealed());
             }
             let unusable = |error: &dyn std::error::Error| {

@@ -174,9 +174,6 @@ impl Around {
                 repository::note(&git, found);
             }
         }
-        if self.here.join("HEAD").exists() && self.here.join("objects").exists() {
-            repository::folder(&self.here, None, found, 0);
-        }
         let shared = |path: &Path| {
             let Helpers { hidden, kept } = &found.helpers;
             hidden.iter().chain(kept).any(|(point, _)| point == path)
@@ -186,6 +183,9 @@ impl Around {
         found.fifos.extend(walked.fifos);
         for git in walked.repositories {
             repository::note(&git, found);
+        }
+        for git in walked.bare {
+            repository::folder(&git, None, found, 0);
         }
         found.cut |= walked.fixed.len() > MOST_FIXED;
         for path in walked.fixed.into_iter().take(MOST_FIXED) {
@@ -273,7 +273,10 @@ impl Guarded {
     pub(super) fn changed(&self) -> (Changed, Vec<String>) {
         let mut watched = self.around.look().watched;
         watched.extend(self.watched.iter().cloned());
-        let differ = stamp::compare(&self.before, &stamp::take(&watched));
+        let mut differ = stamp::compare(&self.before, &stamp::take(&watched));
+        // Git executes what a repository's settings say whenever it looks at it, also from the one above.
+        let of_git = |path: &Path| path.components().any(|part| part.as_os_str() == ".git");
+        differ.sort_by_key(|(path, _)| !of_git(path));
         let digests = differ.iter().filter_map(|(path, _)| digest(path)).take(DIGESTS).collect();
         let mut lines: Vec<String> = differ
             .iter()
@@ -284,7 +287,8 @@ impl Guarded {
                     How::New => "new",
                     How::Gone => "gone",
                 };
-                format!("          {how}, and others run it: {}", self.around.shown(path))
+                let who = if of_git(path) { "git runs" } else { "others run" };
+                format!("          {how}, and {who} it: {}", self.around.shown(path))
             })
             .collect();
         if let Some(more @ 1..) = differ.len().checked_sub(LISTED) {

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::lists::{OF_REPOSITORY, OF_REPOSITORY_WATCHED};
-use super::{Found, Hold};
+use super::{Found, Hold, trail};
 
 /// Submodules lie in each other this deep.
 const DEEPEST: usize = 8;
@@ -18,6 +18,10 @@ const LONGEST: u64 = 1 << 20;
 pub(super) fn note(dot_git: &Path, found: &mut Found) {
     let Some(tree) = dot_git.parent() else { return };
     if dot_git.is_dir() {
+        // It may be a link to the folder.
+        let links = trail::follow(dot_git).links;
+        found.watched.extend(links.iter().cloned());
+        found.fixed.extend(links);
         folder(dot_git, Some(tree), found, 0);
         return;
     }

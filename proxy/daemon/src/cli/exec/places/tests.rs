@@ -162,8 +162,8 @@ fn what_changed_is_listed_with_what_is_new_and_counted_beyond_that() {
     assert_eq!(
         lines,
         [
+            "          new, and git runs it: .git/hooks/pre-commit",
             "          new, and others run it: ~/.zshrc",
-            "          new, and others run it: .git/hooks/pre-commit",
             "          new, and others run it: .github/workflows/ci.yml",
             "          changed, and others run it: package.json",
         ]
@@ -187,7 +187,7 @@ fn a_repository_that_was_put_in_anothers_place_is_listed() {
     desk.git("project", &["init", "-q", "inner"]);
     let (_, lines) = guarded.changed();
     assert!(
-        lines.contains(&"          changed, and others run it: inner/.git/config".to_owned()),
+        lines.contains(&"          changed, and git runs it: inner/.git/config".to_owned()),
         "{lines:?}"
     );
 }
@@ -201,4 +201,15 @@ fn a_fifo_is_hidden_and_named_unless_it_is_given() {
     assert!(guarded.said().iter().any(|line| line.contains("pipe (FIFO)")), "{:?}", guarded.said());
     let given = Guarded::find(desk.around("project", &["project/pipe"])).unwrap();
     assert!(!given.places().absent.contains(&desk.at("project/pipe")));
+}
+
+#[test]
+fn a_repository_that_is_a_link_or_has_no_working_tree_is_one_too() {
+    let desk = Desk::new();
+    desk.git("project", &["init", "-q", "--bare", "mirror.git"]);
+    std::fs::rename(desk.at("project/.git"), desk.at("elsewhere")).unwrap();
+    symlink("../elsewhere", desk.at("project/.git")).unwrap();
+    let fixed = desk.names(&desk.places("project", &[]).fixed);
+    has(&fixed, &["project/.git", "elsewhere/config", "elsewhere/hooks"]);
+    has(&fixed, &["project/mirror.git/config", "project/mirror.git/hooks"]);
 }

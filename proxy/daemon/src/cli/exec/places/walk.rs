@@ -10,11 +10,16 @@ use super::lists::{NOT_WALKED, OF_TREE, WATCHED};
 /// Files and folders that are looked at: 30 ms, and more than most projects have.
 const MOST_ENTRIES: usize = 30_000;
 
+/// What a folder holds that git takes for a repository by itself.
+const OF_BARE: [&str; 3] = ["HEAD", "objects", "refs"];
+
 /// What a walk came upon.
 #[derive(Debug, Default)]
 pub(super) struct Walked {
     /// `.git`, folder or file.
     pub(super) repositories: Vec<PathBuf>,
+    /// Repositories without a working tree.
+    pub(super) bare: Vec<PathBuf>,
     /// Of [`OF_TREE`].
     pub(super) fixed: Vec<PathBuf>,
     /// Of [`WATCHED`].
@@ -43,6 +48,7 @@ fn within(root: &Path, depth: usize, most: usize, skipped: impl Fn(&Path) -> boo
     while let Some((folder, level)) = left.pop_front() {
         // One that cannot be read by this user is none that a program of theirs executes from.
         let Ok(entries) = folder.read_dir() else { continue };
+        let mut marks = 0;
         for entry in entries.flatten() {
             looked += 1;
             if looked > most {
@@ -55,10 +61,14 @@ fn within(root: &Path, depth: usize, most: usize, skipped: impl Fn(&Path) -> boo
                 walked.fifos.push(path);
                 continue;
             }
+            marks += usize::from(is(&name, &OF_BARE));
             note(&mut walked, &name, &path);
             if kind.is_dir() && level < depth && !is(&name, &NOT_WALKED) && !skipped(&path) {
                 left.push_back((path, level + 1));
             }
+        }
+        if marks == OF_BARE.len() {
+            walked.bare.push(folder);
         }
     }
     walked
