@@ -60,6 +60,7 @@ fn a_socket_that_is_shared_is_reached_named_and_recorded_and_another_is_not() ->
     let [path, other] = ["engine.sock", "other.sock"].map(|name| stand.home().join(name));
     let engine = UnixListener::bind(&path)?;
     let _other = UnixListener::bind(&other)?;
+    stand.by().own(&stand.home())?;
     let ask = |at: &Path| format!("curl -s --unix-socket {} http://engine/; echo $?", at.display());
     let shown = path.display().to_string();
     let answered = std::thread::spawn(move || -> std::io::Result<()> {
