@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::by::By;
 use e2e::harness::Stand;
 use e2e::process::Outcome;
 
@@ -41,12 +42,7 @@ struct Desk {
 impl Desk {
     fn new() -> Result<Self> {
         let desk = Self { stand: Stand::new()? };
-        let home = desk.home();
-        fs::create_dir_all(home.join("bin"))?;
-        for file in [".bashrc", ".bash_profile", ".profile", ".zshrc", ".gitconfig", "bin/mine"] {
-            fs::write(home.join(file), "")?;
-        }
-        let set_up = "git init -q ~/work && cd ~/work && git init -q sub && git config user.name a && \
+        let set_up = "cd && mkdir bin && touch .bashrc .bash_profile .profile .zshrc .gitconfig bin/mine && git init -q ~/work && cd ~/work && git init -q sub && git config user.name a && \
                       git config user.email a@b && echo sub > .gitignore && touch .envrc && git add . && \
                       git commit -qm x && if command -v direnv; then direnv allow .; fi";
         let done = desk.shell(set_up)?;
@@ -64,26 +60,29 @@ impl Desk {
 
     /// The user's own shell, ungoverned.
     fn shell(&self, script: &str) -> Result<std::process::Output> {
-        let mut shell = Command::new("bash");
+        let mut shell = By::in_this_suite().command(Path::new("bash"));
         self.furnish(&mut shell);
         Ok(shell.args(["-c", script]).output()?)
     }
 
     fn furnish(&self, command: &mut Command) {
         let home = self.home();
-        let path = std::env::var("PATH").unwrap_or_default();
         command.env_clear().env("HOME", &home).current_dir(&home);
-        command.env("PATH", format!("{}:{path}", home.join("bin").display()));
+        command.env("PATH", self.path());
+    }
+
+    /// The user's programs, and those that every user may execute.
+    fn path(&self) -> String {
+        format!("{}:/usr/local/bin:/usr/bin:/bin", self.home().join("bin").display())
     }
 
     /// A script in the working tree under the gate.
     fn governed(&self, flags: &[&str], script: &str) -> Result<Outcome> {
-        let path = format!("{}:{}", self.home().join("bin").display(), std::env::var("PATH")?);
         let enter = "bash -c \"$1\" sh \"$2\"";
         let state = self.stand.state();
         let state = state.to_str().context("a path")?;
         let flags = [&["--state", state], flags].concat();
-        let run = self.stand.bare_gate(&flags)?.env("PATH", path);
+        let run = self.stand.bare_gate(&flags)?.env("PATH", self.path());
         // Called from the tree, as a user would be.
         let mut command = run.command(["bash", "-c", enter, "sh", script]);
         command.arg(self.canary()).current_dir(self.home().join("work"));

@@ -178,12 +178,20 @@ fn the_connector_ends_with_its_run() -> Result<()> {
     until(Duration::from_secs(5), "the connector has ended", gone)
 }
 
-/// The child of a front that is not the first process inside.
+/// The connector of a front: in the network of the first process inside.
 fn connector_of(front: u32) -> Result<Option<u32>> {
     let children = std::fs::read_to_string(format!("/proc/{front}/task/{front}/children"))?;
-    for pid in children.split_whitespace() {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
-        if line.contains("__connect") {
+    let network = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+    let is = |pid: &str, word: &str| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline"));
+        line.is_ok_and(|line| line.contains(word))
+    };
+    let init = children.split_whitespace().find(|pid| is(pid, "__init"));
+    let run = network(init.context("nothing runs inside")?);
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().filter(|pid| is(pid, "__connect")) else { continue };
+        if network(pid) == run {
             return Ok(Some(pid.parse()?));
         }
     }

@@ -4,6 +4,10 @@
 
 #[path = "../around.rs"]
 mod around;
+#[path = "../later.rs"]
+mod later;
+#[path = "../ports.rs"]
+mod ports;
 #[path = "../secrets.rs"]
 mod secrets;
 #[path = "../terminal/main.rs"]
