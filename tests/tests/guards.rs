@@ -102,8 +102,7 @@ fn nothing_is_tunnelled_in_what_is_read() -> Result<()> {
     is(&met, "trace", &["HTTP/1.1 403", "HTTP/1.1 405"])?;
     is(&met, "tls_in_tls", &["HTTP/1.1 400", "closed"])?;
     for upgrade in ["websocket", "websocket_elsewhere", "h2c"] {
-        let got = met.get(upgrade).context("not played")?;
-        ensure!(!got.contains("HTTP/1.1 101"), "{upgrade}: {got}");
+        is(&met, upgrade, &["HTTP/1.1 426"])?;
     }
     // What was said as if the protocol had changed is a request that cannot be read.
     for upgrade in ["websocket", "websocket_elsewhere"] {
@@ -112,14 +111,7 @@ fn nothing_is_tunnelled_in_what_is_read() -> Result<()> {
         ensure!(!after.contains(" 200 ") && !after.contains("\u{16}\u{3}"), "{upgrade}: {got}");
     }
     is(&met, "h2_in_clear", &["closed", "Error", "48545450"])?;
-    for record in stand.log().records() {
-        ensure!(record.method != "CONNECT" && record.method != "TRACE", "{record:?}");
-        ensure!(record.header("upgrade").is_none(), "{record:?}");
-        ensure!(
-            record.header("sec-websocket-key").is_none() || record.status != Some(101),
-            "{record:?}"
-        );
-    }
+    ensure!(stand.log().records().is_empty(), "{:?}", stand.log().records());
     Ok(())
 }
 

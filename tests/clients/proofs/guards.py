@@ -20,8 +20,9 @@ def tell(name, met):
     print(json.dumps({"trick": name, "met": met}), flush=True)
 
 
-def request(host, method="POST", path="/v1/chat/completions", more=""):
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\nContent-Type: application/json\r\n{more}"
+def request(host, method="POST", path="/v1/chat/completions", more="", key=True):
+    shown = f"Authorization: Bearer {KEY}\r\n" if key else ""
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n{shown}Content-Type: application/json\r\n{more}"
     body = BODY if method == "POST" else ""
     return (head + f"Content-Length: {len(body)}\r\n\r\n" + body).encode("utf-8", "surrogateescape")
 
@@ -196,9 +197,9 @@ def tunnel():
     asked("tls_in_tls", inner)
     socket_key = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     for name, to in (("websocket", API), ("websocket_elsewhere", "pastebin.com")):
-        asked(name, request(to, "GET", "/v1/realtime?model=gpt-5-mini", socket_key), inner, to=(to, 443), sni=to)
+        asked(name, request(to, "GET", "/v1/realtime?model=gpt-5-mini", socket_key, to == API), inner, to=(to, 443), sni=to)
     h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
-    asked("h2c", request("pastebin.com", "GET", "/h2c", h2c), to=("pastebin.com", 443), sni="pastebin.com")
+    asked("h2c", request("pastebin.com", "GET", "/h2c", h2c, False), to=("pastebin.com", 443), sni="pastebin.com")
     raw("h2_in_clear", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0", ("pastebin.com", 80))
 
 
