@@ -27,12 +27,13 @@ fn main() -> Result<()> {
     let stage = Stage::new()?;
     let took: Vec<_> =
         (0..rounds).map(|_| stage.round(Path::new(&program))).collect::<Result<_>>()?;
-    for (what, at) in [("install", 0), ("validate", 1), ("both", 2)] {
+    println!("| step | median | slowest of {rounds} | bar |\n|---|---|---|---|");
+    for (what, at, bar) in [("install", 0, ""), ("validate", 1, ""), ("both", 2, "300 ms")] {
         let mut all: Vec<_> = took.iter().filter_map(|round| round.get(at).copied()).collect();
         all.sort_unstable();
-        let nth = |part: usize| all.get((all.len() * part / 100).min(all.len() - 1)).copied();
-        let (median, most) = (nth(50).unwrap_or_default(), nth(100).unwrap_or_default());
-        println!("{what:<9} median {median:>5.1?}  most {most:>5.1?}  of {rounds}");
+        let median = all.get(all.len() / 2).copied().unwrap_or_default();
+        let slowest = all.last().copied().unwrap_or_default();
+        println!("| {what} | {} ms | {} ms | {bar} |", median.as_millis(), slowest.as_millis());
     }
     Ok(())
 }

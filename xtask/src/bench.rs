@@ -16,6 +16,9 @@ pub(crate) fn bench(more: &[String]) -> Result<()> {
     run(command(env!("CARGO"))?.args(build))?;
     let hooks = ["build", "--release", "--package", "tollgate-ebpf", "--example", "hooks"];
     run(command(env!("CARGO"))?.args(hooks))?;
+    let install =
+        ["build", "--release", "--package", "tollgate-init", "--bins", "--example", "pace"];
+    run(command(env!("CARGO"))?.args(install))?;
     let root = shell::root()?;
     let mut python = Command::new("python3");
     python.arg(root.join("tests/bench/bench.py")).arg("--bin").arg(target()?.join("release"));
