@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
     },
     thread,
@@ -58,6 +58,13 @@ except OSError as error:
     print("error", error.errno)
 "#;
 
+/// Python itself: what stands for it in the path may be a script that takes longer than what it starts.
+static PYTHON: LazyLock<String> = LazyLock::new(|| {
+    let itself = ["-c", "import sys; print(sys.executable, end='')"];
+    let output = Command::new("python3").args(itself).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+});
+
 /// A cgroup of one test; removed at its end.
 struct Group(PathBuf);
 
@@ -84,8 +91,9 @@ impl Group {
     /// What the probe says from inside, in the network namespace of the calling thread or a new one.
     fn probe_in(&self, wrap: &str, kind: &str, to: &str) -> String {
         let script = format!(
-            "echo 0 > {}/cgroup.procs && exec {wrap} python3 -c \"$0\" \"$@\"",
-            self.0.display()
+            "echo 0 > {}/cgroup.procs && exec {wrap} {} -c \"$0\" \"$@\"",
+            self.0.display(),
+            *PYTHON
         );
         let output = Command::new("sh").args(["-c", &script, PROBE, kind, to]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU32, Ordering},
         mpsc,
     },
@@ -77,6 +77,13 @@ except OSError as error:
     print("error", error.errno)
 "#;
 
+/// Python itself: what stands for it in the path may be a script that takes longer than what it starts.
+static PYTHON: LazyLock<String> = LazyLock::new(|| {
+    let itself = ["-c", "import sys; print(sys.executable, end='')"];
+    let output = Command::new("python3").args(itself).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+});
+
 /// A cgroup of one test; removed at its end.
 pub(crate) struct Group(pub(crate) PathBuf);
 
@@ -117,7 +124,7 @@ impl Group {
     /// What Python code says that runs in here, as a user: none but root keeps a capability.
     pub(crate) fn python(&self, user: u32, code: &str) -> String {
         let output = self
-            .enter(r#"python3 -c "$0" "$@""#)
+            .enter(&format!(r#"{} -c "$0" "$@""#, *PYTHON))
             .args([PREAMBLE, code, &user.to_string()])
             .stderr(Stdio::piped())
             .output()
@@ -139,7 +146,7 @@ impl Group {
     /// Starts Python code as an agent: it goes on after each `wait()` when [`Session::go`] is called.
     pub(crate) fn session(&self, user: u32, code: &str) -> Session {
         let mut child = self
-            .enter(r#"python3 -c "$0" "$@""#)
+            .enter(&format!(r#"{} -c "$0" "$@""#, *PYTHON))
             .args([PREAMBLE, code, &user.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
