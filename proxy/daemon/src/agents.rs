@@ -103,7 +103,10 @@ impl Agents {
             Identified::Run => Bound::Run,
             Identified::Nobody => Bound::Elsewhere,
             _ if elsewhere => Bound::Elsewhere,
-            Identified::Certificate | Identified::Cgroup | Identified::Address => Bound::Workload,
+            Identified::Certificate
+            | Identified::Cgroup
+            | Identified::Pod
+            | Identified::Address => Bound::Workload,
             Identified::Key if !may_call_by_key(&subject.terms, key) => Bound::Elsewhere,
             Identified::Key if here => Bound::Here,
             Identified::Key => Bound::Bearer,

@@ -3,6 +3,8 @@
 //! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
 //! fields that they do not know.
 
+mod attempt;
+mod inbound;
 mod operator;
 
 use std::borrow::Cow;
@@ -19,6 +21,8 @@ use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
 
+pub use attempt::Attempts;
+pub use inbound::{Inbound, InboundEnd};
 pub use operator::Operator;
 
 /// What was decided about an exchange, before anything of it left.
