@@ -2,7 +2,9 @@
 
 pub(crate) mod attached;
 pub(crate) mod front;
+pub(crate) mod inbound;
 pub mod peer;
+pub(crate) mod pod;
 pub(crate) mod redirected;
 pub(crate) mod routed;
 pub(crate) mod strangers;

@@ -4,6 +4,7 @@
 pub mod agents;
 pub mod answer;
 pub mod attached;
+mod attempts;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 mod finished;
 pub mod genai;
 mod labels;
+mod pod;
 mod register;
 
 use std::fmt;
@@ -18,6 +19,8 @@ use prometheus::{
 
 pub use finished::Finished;
 pub use genai::GenAi;
+pub use pod::{Guarded, PortBytes};
+
 pub use labels::{Bounded, Ended, Intake, KeyFault, Listener, NAMES, OTHER, Step, UpstreamFault};
 use register::Register;
 
@@ -74,6 +77,8 @@ pub struct Metrics {
     pub standing: Standing,
     /// What the exporters of traces and metrics do.
     pub telemetry: Exports,
+    /// What is refused past the gate, and what comes in to an agent.
+    pub guarded: Guarded,
 }
 
 /// Requests that are over, by what people ask about.
@@ -177,6 +182,7 @@ impl Metrics {
             key_refusals: to.counters("tollgate_key_refusals_total", KEYS, &["reason"])?,
             standing: Standing::new(&to)?,
             telemetry: Exports::new(&to)?,
+            guarded: Guarded::new(&to)?,
         };
         metrics.begin();
         Ok(metrics)
@@ -196,6 +202,9 @@ impl Metrics {
         }
         for step in Step::ALL {
             self.traffic.added.with_label_values(&[step.name()]);
+        }
+        for technique in ebpf::TECHNIQUES {
+            self.guarded.refused(technique.name(), 0);
         }
         for result in [OK, FAILED] {
             self.standing.reloads.with_label_values(&[result]);

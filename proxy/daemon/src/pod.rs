@@ -1,8 +1,10 @@
 //! The gate in a pod: what shuts the pod in, who is in it, and what the kernel says of its connections.
 
 mod file;
+mod guard;
 mod mode;
 
+pub(crate) use guard::{Came, Pod, standing, translated};
 pub use mode::Mode;
 
 /// Why a gate does not start in a pod; every message says what to do.
@@ -47,4 +49,16 @@ pub enum PodError {
         /// The least that the configuration accepts.
         minimum: Mode,
     },
+    /// The kernel programs that the installer pinned cannot be used.
+    #[error("the pod's kernel programs cannot be used: {0}")]
+    Kernel(#[from] ebpf::EbpfError),
+    /// The queues of its interfaces cannot be held.
+    #[error(
+        "AF_XDP cannot be held, as the installer asks for: {0}; give the gate CAP_NET_RAW, and let it lock 4 KiB of \
+         memory for each queue (RLIMIT_MEMLOCK)"
+    )]
+    Xdp(std::io::Error),
+    /// The gate cannot be told apart from the agent.
+    #[error("the gate cannot tell its own connections from the agent's: {0}")]
+    Myself(&'static str),
 }

@@ -293,6 +293,9 @@ pub enum Service {
     Started {
         /// SHA-256 of the configuration, hex; no secret is part of it.
         config: String,
+        /// How the pod is shut in that it guards.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        enforcement: Option<crate::pod::Mode>,
         /// `upstream.connect_to`, as written: the operator's word that widens the address policy.
         connect_to: Vec<String>,
         /// This program's version.

@@ -147,6 +147,8 @@ pub(crate) struct Tally {
     refusals: Vec<(String, String, u64)>,
     observed: BTreeMap<String, u64>,
     warned: bool,
+    /// What was tried past the gate, and how often.
+    attempts: BTreeMap<String, u64>,
 }
 
 impl Run {
@@ -252,6 +254,15 @@ impl Run {
         *tally.observed.entry(text).or_default() += 1;
     }
 
+    /// Counts an attempt to go past the gate.
+    pub(crate) fn note_attempt(&self, mut what: String) {
+        let mut tally = self.tally();
+        if tally.attempts.len() >= OBSERVED && !tally.attempts.contains_key(&what) {
+            MORE.clone_into(&mut what);
+        }
+        *tally.attempts.entry(what).or_default() += 1;
+    }
+
     /// Counts a priced request that was carried out.
     pub(crate) fn note_spent(&self, model: &str, tokens: u64, spent: MicroUsd, in_doubt: MicroUsd) {
         let mut tally = self.tally();
@@ -300,6 +311,7 @@ impl Run {
                 })
                 .collect(),
             observed: tally.observed.iter().map(|(what, count)| (what.clone(), *count)).collect(),
+            attempts: tally.attempts.iter().map(|(what, count)| (what.clone(), *count)).collect(),
             entries: None,
         }
     }

@@ -90,11 +90,14 @@ pub(crate) fn run(args: &CheckArgs, out: &mut Out) -> Ended {
     common.state = common.state.or(state);
     // What is wrong with it has been said; the rest of the machine is looked at all the same.
     common.config = None;
+    let (cgroup, programs) = (kernel::cgroup(), kernel::programs());
+    let pod = kernel::pod(&cgroup, &programs);
     let mut items = vec![
         kernel::version(),
         kernel::privileges(),
-        kernel::cgroup(),
-        kernel::programs(),
+        cgroup,
+        programs,
+        pod,
         place::state(&common),
         place::disk(&common),
         place::clock(&common, out.is_terminal() && !common.json),

@@ -215,7 +215,7 @@ impl Item {
         if !ended.is_refusal() {
             return None;
         }
-        let at_once = matches!(ended, InboundEnd::Undeclared | InboundEnd::Crowded);
+        let at_once = *ended == InboundEnd::Undeclared;
         let became = if at_once { Became::Refused } else { Became::Cut };
         let (bytes_in, bytes_out) = (grouped(*bytes_in), grouped(*bytes_out));
         Some(Self {

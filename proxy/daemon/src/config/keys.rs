@@ -191,7 +191,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "listen.proxy",
         Like::Addresses,
-        "Explicit proxy and gateway; beyond loopback it needs `listen.tls`, or `listen.plain: true`",
+        "Explicit proxy and gateway; beyond loopback it needs `listen.tls`, or `listen.plain: true`. In a pod: none",
     )
     .or("127.0.0.1:16802"),
     key(
@@ -203,7 +203,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("listen.routed", Like::Addresses, "Packets routed through this machine (TPROXY)")
         .or("null"),
     key("listen.dns", Like::Addresses, "The DNS responder, UDP and TCP").or("[\"127.0.0.1:16853\", \"[::1]:16853\"]"),
-    key("listen.health", Like::Addresses, "`/healthz`, `/readyz` and `/metrics`")
+    key("listen.health", Like::Addresses, "`/healthz`, `/readyz` and `/metrics`. In a pod: port 16815 of every address")
         .or("127.0.0.1:16815"),
     key("listen.tls.cert", Like::File, "Certificate chain of `listen.proxy`, PEM").needed(),
     key("listen.tls.key", Like::File, "Its private key, PEM").needed(),
@@ -253,7 +253,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "pod.inbound.connections",
         Like::Count(1, 65_535),
-        "Connections from outside to the agent's declared ports, at a time; more are closed",
+        "Connections from outside to the agent's declared ports, at a time; the next ones wait",
     )
     .or("256"),
     key(

@@ -31,7 +31,7 @@ impl Building<'_> {
         }
         match self.text(&AGENT) {
             None => {
-                self.fault(&AGENT, "is missing: name the agent whose contract holds in this pod")
+                self.fault(&AGENT, "is missing: name the agent whose contract holds in this pod");
             }
             Some(name) if name.contains('*') || name.is_empty() => {
                 self.fault(&AGENT, "is no name of one agent");

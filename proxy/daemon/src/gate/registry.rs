@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::protocol::{Prepared, Register, Sealing, Summary};
 use super::socket::Conn;
 use super::{Gate, RUN_BODIES};
+use crate::attempts::{Teller, Whose};
 use crate::clock;
 use crate::intake::redirected::{self, Redirected};
 use crate::keys::{KeyEvent, Wanted};
@@ -52,7 +53,8 @@ pub(super) fn register(
     traffic: &Handle,
 ) -> anyhow::Result<(Registered, Prepared)> {
     let Descriptors { listeners, cgroup, stderr } = descriptors(conn)?;
-    let enforcement = Enforcement::attach(cgroup.as_fd())?;
+    let mut enforcement = Enforcement::attach(cgroup.as_fd())?;
+    let attempts = enforcement.attempts();
     let started = gate.clock.now();
     let id = clock::ulid(started).context("no random numbers")?;
     let inside = traffic.enter();
@@ -73,6 +75,11 @@ pub(super) fn register(
         names: Addresses::default(),
     };
     let issued = traffic.block_on(issue(gate, &run, register.keys));
+    if let Some(attempts) = attempts {
+        let teller = Teller::new(Arc::clone(gate), Whose::Run(Arc::clone(&run)));
+        let telling = teller.tell(attempts, run.over.clone());
+        run.tasks.spawn_on(logged(telling), traffic);
+    }
     match issued.and_then(|env| open(redirected, listeners, traffic).map(|()| env)) {
         Ok(env) => {
             gate.enter(Arc::clone(&run));
@@ -216,6 +223,12 @@ fn open(redirected: Redirected, listeners: Listeners, traffic: &Handle) -> anyho
         run.tasks.spawn(until_over(run.over.clone(), serving));
     }
     Ok(())
+}
+
+async fn logged(telling: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = telling.await {
+        tracing::error!(%error, "what a run tries past the gate is not told");
+    }
 }
 
 async fn until_over(over: CancellationToken, serving: impl Future<Output = std::io::Result<()>>) {

@@ -43,15 +43,12 @@ pub(crate) struct PodFile {
     /// SHA-256 of the token by which the installer knows this gate again.
     #[serde(deserialize_with = "hashed")]
     pub(crate) token: [u8; 32],
-    /// How AF_XDP is kept from passing by everything else.
+    /// How `AF_XDP` is kept from passing by everything else.
     #[serde(default)]
     pub(crate) xdp: Xdp,
-    /// Meshes beside which the pod runs.
-    #[serde(default)]
-    pub(crate) meshes: Vec<String>,
 }
 
-/// What keeps a process with `CAP_NET_RAW` from sending by AF_XDP, past all that the pod has.
+/// What keeps a process with `CAP_NET_RAW` from sending by `AF_XDP`, past all that the pod has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Xdp {
@@ -80,9 +77,11 @@ impl PodFile {
     /// Reads the file at `path`, which belongs to this user or to root and which nobody else may write.
     pub(crate) fn read(path: &Path) -> Result<Self, PodError> {
         let shown = || path.display().to_string();
-        let about = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => PodError::Absent(shown()),
-            _ => PodError::Unreadable { path: shown(), source },
+        let about = |source: io::Error| {
+            if source.kind() == io::ErrorKind::NotFound {
+                return PodError::Absent(shown());
+            }
+            PodError::Unreadable { path: shown(), source }
         };
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = rustix::fs::open(path, flags, Permissions::empty());
@@ -119,6 +118,9 @@ impl PodFile {
         if file.inbound.contains(&0) {
             return Err("declares port 0".to_owned());
         }
+        if let Some(port) = file.inbound.iter().find(|port| ebpf::GATE_PORTS.contains(port)) {
+            return Err(format!("declares port {port}, at which the gate itself listens"));
+        }
         if file.mode == Mode::Kernel && file.maps.is_none() {
             return Err("does not say where the maps are, which mode kernel needs".to_owned());
         }
@@ -150,10 +152,7 @@ mod tests {
         assert_eq!((file.mode, file.xdp), (Mode::NftCgroup, Xdp::Hold));
         assert_eq!(file.inbound, [8080]);
         assert_eq!(file.own, ["10.0.0.5".parse::<IpAddr>().unwrap(), "fd00::5".parse().unwrap()]);
-        assert_eq!(
-            (file.interfaces, file.meshes),
-            (vec!["eth0".to_owned()], vec!["istio".to_owned()])
-        );
+        assert_eq!(file.interfaces, ["eth0"]);
         let token: [u8; 32] = Sha256::digest("c0ffee").into();
         assert_eq!(file.token, token);
         assert!(!format!("{:?}", PodFile::parse(WHOLE).unwrap()).contains("c0ffee"));
@@ -182,6 +181,7 @@ mod tests {
             ("nft-cgroup", "ebpf", "not what an installer writes"),
             ("\"token\":\"c0ffee\"", "\"token\":[\"c0ffee\"]", "not what an installer writes"),
             ("[8080]", "[0]", "port 0"),
+            ("[8080]", "[80, 16806]", "port 16806"),
             ("[8080]", "[80800]", "not what an installer writes"),
             ("\"hold\"", "\"maybe\"", "not what an installer writes"),
         ] {

@@ -43,8 +43,8 @@ pub enum InboundEnd {
     GateEnded,
     /// The port is not declared, or the address is none of the pod's own.
     Undeclared,
-    /// Too many were open.
-    Crowded,
+    /// Nothing was said on it for a long time.
+    Silent,
 }
 
 impl InboundEnd {
@@ -58,7 +58,7 @@ impl InboundEnd {
         Self::Killed,
         Self::GateEnded,
         Self::Undeclared,
-        Self::Crowded,
+        Self::Silent,
     ];
 
     /// Its label.
@@ -73,7 +73,7 @@ impl InboundEnd {
             Self::Killed => "killed",
             Self::GateEnded => "gate_ended",
             Self::Undeclared => "undeclared",
-            Self::Crowded => "crowded",
+            Self::Silent => "silent",
         }
     }
 
@@ -81,12 +81,10 @@ impl InboundEnd {
     #[must_use]
     pub const fn is_refusal(self) -> bool {
         match self {
-            Self::Closed | Self::Broken | Self::Unreachable | Self::GateEnded => false,
-            Self::ConnectionLimit
-            | Self::WindowLimit
-            | Self::Killed
-            | Self::Undeclared
-            | Self::Crowded => true,
+            Self::Closed | Self::Broken | Self::Unreachable | Self::Silent | Self::GateEnded => {
+                false
+            }
+            Self::ConnectionLimit | Self::WindowLimit | Self::Killed | Self::Undeclared => true,
         }
     }
 }
