@@ -38,7 +38,8 @@ const EDGES: [(&str, &[&str]); 9] = [
         ],
     ),
     ("xtask", &["tollgate-decide"]),
-    ("e2e", &[]),
+    // In the place of the installer of a pod.
+    ("e2e", &["tollgate-ebpf"]),
 ];
 
 /// Checks all conventions and names every breach.
