@@ -61,7 +61,20 @@ impl Stand {
         Self::begin(Alpn::Both, Some(PathBuf::from("/run/netns").join(name)))
     }
 
+    /// A stand in this network namespace, whose provider listens at an address that others reach.
+    ///
+    /// # Errors
+    /// As [`Stand::in_namespace`].
+    pub fn at(name: &str, address: Ipv4Addr) -> Result<Self> {
+        let namespace = Some(PathBuf::from("/run/netns").join(name));
+        Self::listening(Alpn::Both, namespace, address)
+    }
+
     fn begin(alpn: Alpn, namespace: Option<PathBuf>) -> Result<Self> {
+        Self::listening(alpn, namespace, own_address())
+    }
+
+    fn listening(alpn: Alpn, namespace: Option<PathBuf>, address: Ipv4Addr) -> Result<Self> {
         let clients = Clients::find()?;
         let dir = TempDir::with_prefix("e2e-")?;
         for name in ["provider", "home", "work"] {
@@ -69,7 +82,7 @@ impl Stand {
         }
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listen = SocketAddr::from((own_address(), 443));
+        let listen = SocketAddr::from((address, 443));
         let options = Options { listen, dir: dir.path().join("provider"), names: Vec::new(), alpn };
         let begin = || runtime.block_on(Provider::start(options));
         let provider = within(namespace.as_deref(), begin)?;
@@ -232,6 +245,14 @@ impl Stand {
     #[must_use]
     pub fn by(&self) -> By {
         self.by
+    }
+
+    /// A program where the test is, with nothing in its environment but what it needs, and no real keys.
+    #[must_use]
+    pub fn program(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        self.furnish(&mut command);
+        command
     }
 
     /// A program of whoever runs the gate, with nothing in its environment but what it needs, and the real keys.

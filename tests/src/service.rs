@@ -144,17 +144,7 @@ impl<'a> Service<'a> {
     /// # Errors
     /// When nobody answers.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        self.stand.at_home(|| {
-            let at = SocketAddr::new(self.address(), 16815);
-            let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            write!(stream, "GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n")?;
-            let mut text = String::new();
-            stream.read_to_string(&mut text)?;
-            let status = text.get(9..12).and_then(|digits| digits.parse().ok());
-            let (_, body) = text.split_once("\r\n\r\n").context("no end of the head")?;
-            Ok((status.context("no status")?, body.to_owned()))
-        })
+        self.stand.at_home(|| page(SocketAddr::new(self.address(), 16815), path))
     }
 
     /// The number behind a metric's whole name and labels.
@@ -278,4 +268,19 @@ impl<'a> Service<'a> {
         ensure!(outcome.status.success(), "{outcome:?}");
         Ok(outcome)
     }
+}
+
+/// What the page for monitoring at `at` says: the status and the body.
+///
+/// # Errors
+/// When nobody answers.
+pub fn page(at: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let status = text.get(9..12).and_then(|digits| digits.parse().ok());
+    let (_, body) = text.split_once("\r\n\r\n").context("no end of the head")?;
+    Ok((status.context("no status")?, body.to_owned()))
 }

@@ -39,7 +39,8 @@ const EDGES: [(&str, &[&str]); 10] = [
     ),
     ("tollgate-init", &["tollgate-launch", "tollgate-ebpf", "tollgate-ebpf-shared"]),
     ("xtask", &["tollgate-decide"]),
-    ("e2e", &[]),
+    // In the place of the installer of a pod.
+    ("e2e", &["tollgate-ebpf"]),
 ];
 
 /// Checks all conventions and names every breach.

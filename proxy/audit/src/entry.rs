@@ -132,6 +132,10 @@ kinds! {
     Snapshot = 15,
     /// A torn tail was cut off at start-up. Written by the ledger itself.
     Recovered = 16,
+    /// Something tried to go past the gate, and the kernel refused it.
+    Attempt = 17,
+    /// A connection from outside to what an agent serves is over.
+    Inbound = 18,
 }
 
 impl Kind {

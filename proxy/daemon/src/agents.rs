@@ -34,6 +34,7 @@ pub struct Agents {
     settings: ArcSwap<Settings>,
     upstream: Arc<Upstream>,
     sizes: Sizes,
+    pod: Option<Arc<str>>,
     runs: RwLock<HashMap<String, Arc<Run>>>,
     stranger: Arc<Run>,
 }
@@ -60,6 +61,8 @@ pub struct Common {
     pub upstream: Arc<Upstream>,
     /// What one agent may take of the gate where its contract says nothing.
     pub sizes: Sizes,
+    /// The agent in the pod that the gate guards.
+    pub pod: Option<Arc<str>>,
 }
 
 impl Agents {
@@ -69,24 +72,43 @@ impl Agents {
     ///
     /// The system has no random numbers.
     pub fn new(common: Common, now: Timestamp) -> std::io::Result<Self> {
-        let Common { policies, settings, upstream, sizes } = common;
+        let Common { policies, settings, upstream, sizes, pod } = common;
         let terms = no_contract(STRANGER, &policies.load(), &settings);
         let id = clock::ulid(now)?;
         let stranger = Run::begun(id, Setting::Serve, now, terms, Arc::clone(&upstream), sizes);
         let (runs, stranger) = (RwLock::default(), Arc::new(stranger));
         let settings = ArcSwap::from_pointee(settings);
-        Ok(Self { policies, settings, upstream, sizes, runs, stranger })
+        Ok(Self { policies, settings, upstream, sizes, pod, runs, stranger })
     }
 
     /// Who a request is from: whom the connection's far end is known to be, and else whose key it
     /// carries. A key never makes another agent of a workload that is known.
     pub(crate) fn subject(&self, gate: &Gate, peer: &Peer, key: Option<&Owner>) -> Subject {
         let policies = self.policies.load();
-        let known = workload(&policies, peer)
+        let known = workload(&policies, self.pod.as_deref(), peer)
             .or_else(|| key.map(|owner| (owner.agent.as_str(), Identified::Key)));
         known
             .and_then(|(agent, by)| self.known(gate, agent, by, &policies))
             .unwrap_or_else(|| self.stranger(Some(peer.address)))
+    }
+
+    /// The agent that everything in the pod is which this gate guards.
+    pub(crate) fn in_pod(&self, gate: &Gate) -> Subject {
+        let policies = self.policies.load();
+        let agent = self.pod.as_deref();
+        agent
+            .and_then(|agent| self.known(gate, agent, Identified::Pod, &policies))
+            .unwrap_or_else(|| self.stranger(None))
+    }
+
+    /// The agent whose control group that is, or lies in.
+    pub(crate) fn in_cgroup(&self, path: &str) -> Option<String> {
+        self.policies.load().by_cgroup(path).map(str::to_owned)
+    }
+
+    /// Whether a contract covers this agent.
+    pub(crate) fn has_contract(&self, agent: &str) -> bool {
+        self.policies.load().terms_of(agent).is_some()
     }
 
     /// Lets what the configuration says now hold from the next exchange on.
@@ -103,7 +125,10 @@ impl Agents {
             Identified::Run => Bound::Run,
             Identified::Nobody => Bound::Elsewhere,
             _ if elsewhere => Bound::Elsewhere,
-            Identified::Certificate | Identified::Cgroup | Identified::Address => Bound::Workload,
+            Identified::Certificate
+            | Identified::Cgroup
+            | Identified::Pod
+            | Identified::Address => Bound::Workload,
             Identified::Key if !may_call_by_key(&subject.terms, key) => Bound::Elsewhere,
             Identified::Key if here => Bound::Here,
             Identified::Key => Bound::Bearer,
@@ -217,8 +242,16 @@ impl Agents {
     }
 }
 
-/// The agent that the far end itself is: by what it proved, by what the kernel says, by where it is.
-fn workload<'a>(policies: &'a Policies, peer: &Peer) -> Option<(&'a str, Identified)> {
+/// The agent that the far end itself is: by the pod that it is in, by what it proved, by what the kernel says, by where
+/// it is.
+fn workload<'a>(
+    policies: &'a Policies,
+    pod: Option<&'a str>,
+    peer: &Peer,
+) -> Option<(&'a str, Identified)> {
+    if let Some(agent) = pod.filter(|_| peer.in_pod) {
+        return Some((agent, Identified::Pod));
+    }
     let certificate = || peer.certificates.iter().find_map(|name| policies.by_certificate(name));
     let cgroup = || peer.cgroup.as_deref().and_then(|path| policies.by_cgroup(path));
     let address = || policies.by_address(peer.address);

@@ -10,13 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use decide::case::Timestamp;
-use ebpf::{EbpfError, Links, Ports, Redirection};
+use ebpf::{Attempts, EbpfError, Links, Ports, Redirection};
 use serde::{Deserialize, Serialize};
 
 mod asker;
 mod find;
 mod refusal;
 pub use asker::Transport;
+pub(crate) use asker::{Owner, owner};
 pub use refusal::AttachError;
 
 use find::Found;
@@ -298,6 +299,18 @@ impl Attachments {
     pub fn asker(&self, transport: Transport, peer: SocketAddr, at: SocketAddr) -> Option<Member> {
         self.redirection.get()?;
         self.member(asker::cgroup(transport, peer, at)?)
+    }
+
+    /// What the programs refuse in whatever is attached, for one reader; nothing before the first attachment, and when
+    /// it was taken before.
+    #[must_use]
+    pub(crate) fn attempts(&self) -> Option<Attempts> {
+        self.redirection.get()?.attempts()
+    }
+
+    /// Who is in the cgroup of this id.
+    pub(crate) fn member_of(&self, cgroup: u64) -> Option<Member> {
+        self.member(cgroup)
     }
 
     fn member(&self, id: u64) -> Option<Member> {

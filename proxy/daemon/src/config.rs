@@ -6,6 +6,7 @@ mod effective;
 mod env;
 mod keys;
 mod page;
+mod pod;
 mod providers;
 mod read;
 mod schema;
@@ -17,8 +18,8 @@ use std::fmt;
 use std::path::Path;
 
 pub use built::{
-    BaseUrl, Config, Credential, Drain, Limits, Listen, MasterKeyFrom, Provider, ProviderName,
-    Scheme, Sink, Source, Tls, Upstream,
+    BaseUrl, Config, Credential, Drain, Inbound, Limits, Listen, MasterKeyFrom, Pod, Provider,
+    ProviderName, Scheme, Sink, Source, Tls, Upstream,
 };
 
 pub use page::page;

@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// One condition of readiness, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Condition {
-    /// Its name, which stays the same: `ledger`, `listeners`, `policy`, `attachments`, `draining`.
+    /// Its name, which stays the same: `ledger`, `policy`, `enforcement`, `attachments`, `draining`.
     pub name: &'static str,
     /// Whether the gate may be sent traffic as far as this goes.
     pub ready: bool,

@@ -3,7 +3,9 @@
 pub(crate) mod attached;
 mod distrust;
 pub(crate) mod front;
+pub(crate) mod inbound;
 pub mod peer;
+pub(crate) mod pod;
 pub(crate) mod redirected;
 pub(crate) mod routed;
 pub(crate) mod strangers;

@@ -8,7 +8,9 @@ use decide::chain::Said as Spoken;
 
 use crate::folder::StateFolder;
 use crate::gate::socket::{KeyError, load_master_key};
-use crate::record::{BudgetSet, Concluded, Decided, Outcome, Refusals, Run, Switched, TrailFact};
+use crate::record::{
+    Attempts, BudgetSet, Concluded, Decided, Inbound, Outcome, Refusals, Run, Switched, TrailFact,
+};
 
 /// Why the ledger of a state folder cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +43,10 @@ pub(crate) enum Said {
     Budget(BudgetSet),
     /// Refusals that were only counted.
     Refusals(Refusals),
+    /// The kernel refused a way past the gate.
+    Attempts(Attempts),
+    /// Connections to what an agent serves are over.
+    Inbound(Inbound),
     /// Something that no view of the command line needs.
     Other,
     /// A body that this version cannot read, and why.
@@ -59,6 +65,8 @@ impl Said {
             Kind::Unkill => body.read().map(Self::Unkilled),
             Kind::Budget => body.read().map(Self::Budget),
             Kind::Refusals => counted(entry).map(Self::Refusals),
+            Kind::Attempt => body.read().map(Self::Attempts),
+            Kind::Inbound => body.read().map(Self::Inbound),
             Kind::Key
             | Kind::Operator
             | Kind::Approval

@@ -3,6 +3,7 @@
 mod finished;
 pub mod genai;
 mod labels;
+mod pod;
 mod register;
 
 use std::fmt;
@@ -21,6 +22,7 @@ pub use genai::GenAi;
 pub use labels::{
     Bounded, Distrust, Ended, Intake, KeyFault, Listener, NAMES, OTHER, Step, UpstreamFault,
 };
+pub use pod::{Guarded, PortBytes};
 use register::Register;
 
 /// Every metric of the gate.
@@ -78,6 +80,8 @@ pub struct Metrics {
     pub standing: Standing,
     /// What the exporters of traces and metrics do.
     pub telemetry: Exports,
+    /// What is refused past the gate, and what comes in to an agent.
+    pub guarded: Guarded,
 }
 
 /// Requests that are over, by what people ask about.
@@ -153,11 +157,7 @@ impl Metrics {
             )?,
             cuts: to.counters("tollgate_cuts_total", "Answers cut.", &["rule"])?,
             observed: to.counters("tollgate_observed_total", OBSERVED, &["rule"])?,
-            tokens: to.counters(
-                "tollgate_tokens_total",
-                "Tokens by the provider's count.",
-                &["kind"],
-            )?,
+            tokens: to.counters("tollgate_tokens_total", TOKENS, &["kind"])?,
             spent: to.counter(
                 "tollgate_spent_microdollars_total",
                 "Settled by the provider's numbers.",
@@ -191,6 +191,7 @@ impl Metrics {
             certificates: Certificates::new(&to)?,
             standing: Standing::new(&to)?,
             telemetry: Exports::new(&to)?,
+            guarded: Guarded::new(&to)?,
         };
         metrics.begin();
         Ok(metrics)
@@ -213,6 +214,9 @@ impl Metrics {
         }
         for step in Step::ALL {
             self.traffic.added.with_label_values(&[step.name()]);
+        }
+        for technique in ebpf::TECHNIQUES {
+            self.guarded.refused(technique.name(), 0);
         }
         for result in [OK, FAILED] {
             self.standing.reloads.with_label_values(&[result]);
@@ -337,6 +341,7 @@ pub(crate) const OK: &str = "ok";
 /// And of what did not.
 pub(crate) const FAILED: &str = "failed";
 
+const TOKENS: &str = "Tokens by the provider's count.";
 const OBSERVED: &str = "Requests that enforce would have refused.";
 const IN_DOUBT: &str = "Reserved for exchanges whose usage never arrived.";
 const CROWDED: &str =

@@ -13,6 +13,7 @@ use crate::listen::dns::{Admission, Directory, Event, Exists};
 use crate::route::{Route, normal};
 use crate::run::Run;
 use crate::subject::Subject;
+use crate::terms::Terms;
 
 /// The port that a refused name is recorded with: what a program would most likely have dialled.
 const LIKELY: u16 = 443;
@@ -31,19 +32,23 @@ impl Names {
     }
 }
 
+/// How a name stands in the contract of one agent.
+pub(crate) fn admission(terms: &Terms, name: &str) -> Admission {
+    let name = normal(name);
+    let Some(contract) = terms.contract() else { return Admission::No };
+    let exact = contract.destinations.iter().any(|grant| grant.host.as_str() == name);
+    if exact {
+        Admission::Exact
+    } else if contract.admits_name(&name) || terms.mode == Mode::Observe {
+        Admission::Wildcard
+    } else {
+        Admission::No
+    }
+}
+
 impl Directory for Names {
     fn admits(&self, name: &str) -> Admission {
-        let name = normal(name);
-        let terms = self.run.terms();
-        let Some(contract) = terms.contract() else { return Admission::No };
-        let exact = contract.destinations.iter().any(|grant| grant.host.as_str() == name);
-        if exact {
-            Admission::Exact
-        } else if contract.admits_name(&name) || terms.mode == Mode::Observe {
-            Admission::Wildcard
-        } else {
-            Admission::No
-        }
+        admission(&self.run.terms(), name)
     }
 
     async fn exists(&self, name: &str) -> Exists {

@@ -3,6 +3,8 @@
 //! No body holds content or a secret: names, classes, counts, sums and digests only. Readers ignore
 //! fields that they do not know.
 
+mod attempt;
+mod inbound;
 mod operator;
 mod sharing;
 
@@ -20,6 +22,8 @@ use crate::gate::protocol::Target;
 use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
 
+pub use attempt::Attempts;
+pub use inbound::{Inbound, InboundEnd};
 pub use operator::Operator;
 pub use sharing::{Changed, SharedPort, SharedWay};
 
@@ -309,6 +313,9 @@ pub enum Service {
     Started {
         /// SHA-256 of the configuration, hex; no secret is part of it.
         config: String,
+        /// How the pod is shut in that it guards.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        enforcement: Option<crate::pod::Mode>,
         /// `upstream.connect_to`, as written: the operator's word that widens the address policy.
         connect_to: Vec<String>,
         /// This program's version.

@@ -76,7 +76,9 @@ impl Route {
             host: self.host.clone(),
             port: self.port,
             scheme: self.scheme,
-            agrees: self.agrees && meant && is_fit(self.scheme, self.port, held.map(|held| held.port)),
+            agrees: self.agrees
+                && meant
+                && is_fit(self.scheme, self.port, held.map(|held| held.port)),
             credential,
         }
     }

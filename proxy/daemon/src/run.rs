@@ -155,6 +155,8 @@ pub(crate) struct Tally {
     observed: BTreeMap<String, u64>,
     distrusted: BTreeMap<String, u64>,
     warned: bool,
+    /// What was tried past the gate, and how often.
+    attempts: BTreeMap<String, u64>,
 }
 
 impl Run {
@@ -277,6 +279,15 @@ impl Run {
         self.mints.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
+    /// Counts an attempt to go past the gate.
+    pub(crate) fn note_attempt(&self, mut what: String) {
+        let mut tally = self.tally();
+        if tally.attempts.len() >= OBSERVED && !tally.attempts.contains_key(&what) {
+            MORE.clone_into(&mut what);
+        }
+        *tally.attempts.entry(what).or_default() += 1;
+    }
+
     /// Counts a priced request that was carried out.
     pub(crate) fn note_spent(&self, model: &str, tokens: u64, spent: MicroUsd, in_doubt: MicroUsd) {
         let mut tally = self.tally();
@@ -327,6 +338,7 @@ impl Run {
             ports: Vec::new(),
             observed: counted(&tally.observed),
             distrusted: counted(&tally.distrusted),
+            attempts: counted(&tally.attempts),
             entries: None,
         }
     }

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use audit::{Kind, Who};
 use decide::case::Timestamp;
+use ebpf::Attempts;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agents::{Agents, Common, Settings};
 use crate::attached::{Attachment, Attachments, Listed};
+use crate::attempts::Whose;
 use crate::config::{Config, ConfigErrors, MasterKeyFrom};
 use crate::folder::{FolderError, Make, StateFolder};
 use crate::gate::open::{self, StartError, system};
@@ -36,7 +38,9 @@ use crate::gate::start;
 use crate::gate::{Gate, RUN_BODIES, Views};
 use crate::health::{Health, Sources};
 use crate::intake::front::Gateway;
+use crate::intake::inbound::Inbound;
 use crate::intake::strangers::Strangers;
+use crate::pod::{Pod, PodError};
 use crate::policies::watch::{PolicyFolder, Record};
 use crate::record;
 use crate::run::{CONNECTIONS, EXCHANGES, Sizes};
@@ -90,6 +94,9 @@ pub enum ServeError {
         /// Why.
         why: String,
     },
+    /// The pod is not shut in as it must be.
+    #[error(transparent)]
+    Pod(#[from] PodError),
     /// Something was not recorded, and so not done.
     #[error(transparent)]
     Unrecorded(#[from] crate::journal::Unrecorded),
@@ -179,8 +186,11 @@ impl Service {
         views: Views,
         taken: TakenOver,
     ) -> Result<Self, ServeError> {
+        // Before anything is dialled or listened at: until then the gate itself is led to the gate.
+        let pod = config.pod.as_ref().map(Pod::enter).transpose()?.map(Arc::new);
         let started = record::Service::Started {
             config: hex(&config.digest()),
+            enforcement: pod.as_ref().map(|pod| pod.mode()),
             connect_to: config.upstream.connect_to.iter().map(|(text, _)| text.clone()).collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             by: options.by.clone(),
@@ -192,13 +202,16 @@ impl Service {
             .map_err(|source| ServeError::System { what: "starting telemetry", source })?;
         // Set once, here.
         drop(gate.spans.set(telemetry.spans()));
-        let listening = Listening::open(&config.listen, taken)?;
+        let listening = Listening::open(&config.listen, pod.as_deref(), taken)?;
         let attachments = Arc::new(Attachments::new(listening.ports()));
-        restore(&attachments, views);
+        if pod.is_none() {
+            restore(&attachments, views);
+        }
         let accepting = Accepting {
             gate: Arc::clone(&gate),
             agents: Arc::clone(&agents),
             attachments: Arc::clone(&attachments),
+            guarded: guarded(&config, &gate, &agents, pod.as_ref()),
             gateway: Gateway::new(&config.providers),
             tls: front_tls::of(&config.listen)?,
             connections: config.limits.connections as usize,
@@ -206,11 +219,12 @@ impl Service {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        let handle = Arc::new(Handle::new(Arc::clone(&attachments), listening.second_handles()?));
+        let second = listening.second_handles()?;
+        let handle = Arc::new(Handle::new(Arc::clone(&attachments), pod.is_some(), second));
         drop(gate.service.set(Arc::clone(&handle)));
         look::at_gauges(&gate, &handle);
         let health = listening.health.try_clone("health")?;
-        let readiness = readiness::of(&gate, &folder, &attachments, &handle);
+        let readiness = readiness::of(&gate, &folder, &attachments, &handle, pod.as_ref());
         accepting.start(listening)?;
         let answering = health.into_iter().map(|listener| {
             let metrics = gate.metrics.clone();
@@ -263,7 +277,11 @@ impl Service {
         let watching = folder.watch();
         let mut watching = std::pin::pin!(watching);
         let attachments = Arc::clone(&self.attachments);
-        let following = follow(&attachments);
+        let (telling, agents) = (self.accepting.telling(), Arc::clone(&self.agents));
+        let following = follow(&attachments, |attempts| {
+            let whose = Whose::Attached(Arc::clone(&attachments), Arc::clone(&agents));
+            telling.tell(attempts, whose);
+        });
         let mut following = std::pin::pin!(following);
         let leaving = loop {
             tokio::select! {
@@ -331,9 +349,26 @@ fn agents(config: &Config, gate: &Gate, folder: &PolicyFolder) -> Result<Agents,
         settings,
         upstream: Arc::new(holdings::upstream(config)?),
         sizes: Sizes { connections: CONNECTIONS, exchanges: EXCHANGES, bodies: RUN_BODIES },
+        pod: config.pod.as_ref().map(|pod| pod.agent.as_str().into()),
     };
     Agents::new(common, gate.clock.now())
         .map_err(|source| ServeError::System { what: "drawing random numbers", source })
+}
+
+/// The pod and what comes in to it.
+fn guarded(
+    config: &Config,
+    gate: &Arc<Gate>,
+    agents: &Arc<Agents>,
+    pod: Option<&Arc<Pod>>,
+) -> Option<(Arc<Pod>, Arc<Inbound>)> {
+    let (pod, said) = pod.zip(config.pod.as_ref())?;
+    gate.metrics.guarded.by(pod.mode(), pod.declared().iter().copied());
+    if !agents.has_contract(&pod.agent) {
+        tracing::warn!(agent = %pod.agent, "no contract covers the agent in this pod: everything is refused");
+    }
+    let inbound = Inbound::of(Arc::clone(gate), Arc::clone(agents), Arc::clone(pod), said.inbound);
+    Some((Arc::clone(pod), Arc::new(inbound)))
 }
 
 /// The contracts, each version entered in the ledger before it holds.
@@ -359,14 +394,18 @@ async fn policies(config: &Config, gate: &Arc<Gate>) -> Result<PolicyFolder, Ser
     Ok(folder)
 }
 
-/// Attaches units anew as they are started anew: each has another control group then.
-async fn follow(attachments: &Arc<Attachments>) {
+/// Attaches units anew as they are started anew: each has another control group then. What is refused in them is told
+/// from the first attachment on.
+async fn follow(attachments: &Arc<Attachments>, tell: impl Fn(Attempts)) {
     let mut ticks = tokio::time::interval(FOLLOW);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         if attachments.list().is_empty() {
             continue;
+        }
+        if let Some(attempts) = attachments.attempts() {
+            tell(attempts);
         }
         let attachments = Arc::clone(attachments);
         let changed = tokio::task::spawn_blocking(move || attachments.refresh());

@@ -22,6 +22,7 @@ pub use destination::{DestinationError, parse as parse_destination};
 pub use glob::Glob;
 #[cfg(feature = "schema")]
 pub use schema::schema;
+pub use units::bytes as parse_bytes;
 
 /// Whether refusals bite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -83,6 +83,7 @@ impl Stage {
                 pool: Pool::new(Connector::new(&[]).unwrap()),
             }),
             sizes: Sizes { connections: 100, exchanges: 100, bodies: 1 << 20 },
+            pod: Some("pod".into()),
         };
         let agents = Arc::new(Agents::new(common, gate.clock.now()).unwrap());
         let (scheme, host, port, path) = (Scheme::Http, HOST.to_owned(), 80, String::new());
@@ -247,4 +248,18 @@ async fn who_is_known_counts_among_its_agent_and_no_longer_among_strangers() {
     let mut caller = Caller(sender);
     assert_eq!(caller.ask(10).await.0, WITHIN);
     assert!(strangers.take(address).is_some());
+}
+
+#[tokio::test]
+async fn whatever_is_in_the_pod_is_its_agent_and_nobody_outside_is() {
+    let stage = Stage::with("").await;
+    let Front { gate, agents, .. } = stage.front.as_ref();
+    // The address is another agent's, and is not asked.
+    let outside = Peer::at(ONE.parse().unwrap());
+    let inside = Peer { in_pod: true, ..outside.clone() };
+    let known = agents.subject(gate, &inside, None);
+    assert_eq!((known.run.agent.as_str(), known.by), ("pod", Identified::Pod));
+    assert_ne!(agents.subject(gate, &outside, None).run.agent, "pod");
+    assert_eq!(agents.in_pod(gate).run.id, known.run.id, "one run");
+    assert!(agents.has_contract("one") && !agents.has_contract("pod"));
 }

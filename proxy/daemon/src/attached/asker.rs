@@ -21,6 +21,8 @@ pub enum Transport {
 const HEADER: usize = 16;
 /// `struct inet_diag_msg`.
 const MESSAGE: usize = 72;
+/// Where in it the owner's user id is.
+const UID: std::ops::Range<usize> = 64..68;
 /// Where in it the socket's own port is.
 const OWN_PORT: std::ops::Range<usize> = 4..6;
 /// `SOCK_DIAG_BY_FAMILY` (`linux/sock_diag.h`).
@@ -29,11 +31,24 @@ const BY_FAMILY: u16 = 20;
 const CGROUP_ID: u16 = 21;
 const REQUEST: u16 = 1;
 
-/// The id of the cgroup in which the socket at `peer` was made that talks to the one at `at`; nothing where it is not
-/// on this host, is gone, or the kernel does not say.
-pub(super) fn cgroup(transport: Transport, peer: SocketAddr, at: SocketAddr) -> Option<u64> {
+/// Whose socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    /// The user.
+    pub(crate) uid: u32,
+    /// The id of the cgroup in which it was made, where the kernel says that.
+    pub(crate) cgroup: Option<u64>,
+}
+
+/// Whose the socket at `peer` is that talks to the one at `at`; nothing where it is not on this host, or is gone.
+pub(crate) fn owner(transport: Transport, peer: SocketAddr, at: SocketAddr) -> Option<Owner> {
     let answer = ask(&request(transport, peer, at)).ok()?;
     read(&answer, peer.port())
+}
+
+/// The cgroup in which that socket was made; nothing where the kernel does not say.
+pub(super) fn cgroup(transport: Transport, peer: SocketAddr, at: SocketAddr) -> Option<u64> {
+    owner(transport, peer, at)?.cgroup
 }
 
 fn ask(request: &[u8]) -> Result<Vec<u8>, Errno> {
@@ -92,15 +107,20 @@ fn sixteen(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// The cgroup's id in an answer about a socket whose own port is `port`.
-fn read(answer: &[u8], port: u16) -> Option<u64> {
+/// Who the answer says the socket is whose own port is `port`.
+fn read(answer: &[u8], port: u16) -> Option<Owner> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     let message = answer.get(HEADER..)?;
     let own = u16::from_be_bytes(message.get(OWN_PORT)?.try_into().ok()?);
     if kind != BY_FAMILY || own != port {
         return None;
     }
-    let mut rest = message.get(MESSAGE..)?;
+    let uid = u32::from_ne_bytes(message.get(UID)?.try_into().ok()?);
+    Some(Owner { uid, cgroup: attribute(message.get(MESSAGE..)?) })
+}
+
+/// The cgroup's id among the attributes.
+fn attribute(mut rest: &[u8]) -> Option<u64> {
     loop {
         let length = usize::from(u16::from_ne_bytes(rest.get(0..2)?.try_into().ok()?));
         let kind = u16::from_ne_bytes(rest.get(2..4)?.try_into().ok()?);

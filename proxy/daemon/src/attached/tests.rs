@@ -332,3 +332,21 @@ fn when_the_gate_is_gone_nothing_is_redirected() {
         assert_eq!(bot.probe("tcp", "192.0.2.1", 80), "direct");
     });
 }
+
+#[test]
+fn what_an_attached_cgroup_tries_past_the_gate_is_told_once_and_with_who_it_was() {
+    with_a_gate(|gate| {
+        let group = Group::new("tries");
+        let inner = group.below("inner");
+        assert!(gate.attempts().is_none(), "nothing is attached");
+        gate.attach(&group.target(), Timestamp(1)).unwrap();
+        let mut attempts = gate.attempts().unwrap();
+        assert!(gate.attempts().is_none(), "there is one reader");
+        assert_eq!(inner.probe("udp", "192.0.2.1", 9), "error 1");
+        let attempt = attempts.next().unwrap();
+        assert_eq!(attempt.destination, Some("192.0.2.1:9".parse().unwrap()));
+        assert_eq!(*gate.member_of(attempt.cgroup).unwrap().cgroup, *inner.cgroup);
+        assert!(attempts.next().is_none());
+        gate.detach(&group.target()).unwrap();
+    });
+}

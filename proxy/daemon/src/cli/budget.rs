@@ -339,6 +339,8 @@ fn see(seen: &mut BTreeMap<String, Seen>, today: bool, said: &Said) {
         | Said::Killed(_)
         | Said::Unkilled(_)
         | Said::Refusals(_)
+        | Said::Attempts(_)
+        | Said::Inbound(_)
         | Said::Budget(_)
         | Said::Other
         | Said::Unreadable(_) => {}

@@ -66,6 +66,8 @@ impl Finds {
                 | Said::Unkilled(_)
                 | Said::Budget(_)
                 | Said::Refusals(_)
+                | Said::Attempts(_)
+                | Said::Inbound(_)
                 | Said::Other
                 | Said::Unreadable(_) => {
                     if hit {
@@ -91,6 +93,8 @@ fn means(id: &str, entry: &Entry, said: &Said) -> bool {
         | Said::Unkilled(_)
         | Said::Budget(_)
         | Said::Refusals(_)
+        | Said::Attempts(_)
+        | Said::Inbound(_)
         | Said::Other
         | Said::Unreadable(_) => false,
     }

@@ -152,6 +152,8 @@ impl Sums {
             | Said::Unkilled(_)
             | Said::Budget(_)
             | Said::Refusals(_)
+            | Said::Attempts(_)
+            | Said::Inbound(_)
             | Said::Other
             | Said::Unreadable(_) => {}
         }

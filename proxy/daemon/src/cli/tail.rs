@@ -16,7 +16,7 @@ use super::out::{Line, Out, Paint, grouped};
 use super::when;
 use crate::ledger_view::{Said, time};
 use crate::money::books::AccountId;
-use crate::record::{Decided, Run, RunEvent};
+use crate::record::{Attempts, Decided, Inbound, InboundEnd, Run, RunEvent};
 
 /// How often the ledger is looked at for more.
 const EVERY: Duration = Duration::from_millis(100);
@@ -164,6 +164,8 @@ impl Item {
                 count: Some(refusals.count),
                 ..item(Became::Refused)
             }),
+            Said::Attempts(attempts) => Some(Self::attempted(item(Became::Refused), attempts)),
+            Said::Inbound(inbound) => Self::inbound(item, inbound),
             Said::Killed(switched) | Said::Unkilled(switched) => {
                 let became =
                     if matches!(said, Said::Killed(_)) { Became::Killed } else { Became::Lifted };
@@ -192,6 +194,37 @@ impl Item {
             }
             Said::Other => None,
         }
+    }
+
+    /// A way past the gate that the kernel refused.
+    fn attempted(item: Self, attempts: &Attempts) -> Self {
+        let Attempts { technique, pid, uid, count, .. } = attempts;
+        Self {
+            agent: attempts.agent.clone(),
+            run: attempts.run.clone(),
+            what: Some(attempts.to_string()),
+            reason: Some(format!("past the gate: {technique}, process {pid} of user {uid}")),
+            count: (*count > 1).then_some(*count),
+            ..item
+        }
+    }
+
+    /// Of connections to what an agent serves, those that the gate ended or did not let begin.
+    fn inbound(item: impl Fn(Became) -> Self, inbound: &Inbound) -> Option<Self> {
+        let Inbound { agent, peer, port, ended, bytes_in, bytes_out, count } = inbound;
+        if !ended.is_refusal() {
+            return None;
+        }
+        let at_once = *ended == InboundEnd::Undeclared;
+        let became = if at_once { Became::Refused } else { Became::Cut };
+        let (bytes_in, bytes_out) = (grouped(*bytes_in), grouped(*bytes_out));
+        Some(Self {
+            agent: Some(agent.clone()),
+            what: Some(format!("inbound from {peer} to port {port}")),
+            reason: Some(format!("{}: {bytes_in} bytes in, {bytes_out} out", ended.name())),
+            count: (*count > 1).then_some(*count),
+            ..item(became)
+        })
     }
 
     fn run(item: impl Fn(Became) -> Self, run: &Run) -> Self {

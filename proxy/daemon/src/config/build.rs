@@ -12,7 +12,7 @@ use super::built::{Config, Drain, Limits, Listen, MasterKeyFrom, Sink, Tls, Upst
 use super::env::Environment;
 use super::keys::{KEYS, Like};
 use super::tree::{Tree, Value};
-use super::{providers, read};
+use super::{pod, providers, read};
 use crate::upstream::resolve::ConnectTo;
 use crate::yaml::Fault;
 
@@ -39,6 +39,7 @@ impl Building<'_> {
         let (credentials, providers) = providers::read(self);
         let sinks = self.sinks();
         let listen = self.listen();
+        let pod = self.pod();
         let (delay, streams) =
             (self.duration(&["drain", "delay"]), self.duration(&["drain", "streams"]));
         let connect_to = self.values(&["upstream", "connect_to"], |text| {
@@ -64,6 +65,7 @@ impl Building<'_> {
             drain: Drain { delay: delay?, streams: streams? },
             upstream,
             limits: Limits { connections: connections?, per_address: per_address? },
+            pod,
         })
     }
 
@@ -140,7 +142,7 @@ impl Building<'_> {
         self.values(path, |text| read::path(folder, text))
     }
 
-    fn duration(&mut self, path: &[&str]) -> Option<Duration> {
+    pub(super) fn duration(&mut self, path: &[&str]) -> Option<Duration> {
         self.value(path, |text| read::duration(text).ok_or(None))
     }
 
@@ -255,7 +257,10 @@ impl Building<'_> {
         let path = ["listen", name];
         let address = |text: &str| text.parse().or(Err(None));
         match self.tree.find(&path).map(|node| &node.value) {
-            None => default(&path).map_or_else(Vec::new, read::addresses),
+            None => {
+                let in_pod = self.in_pod().then(|| pod::listens(name)).flatten();
+                in_pod.or_else(|| default(&path)).map_or_else(Vec::new, read::addresses)
+            }
             Some(Value::Text(word)) if word == "false" => Vec::new(),
             Some(Value::Text(_) | Value::List(_) | Value::Map(_) | Value::Null) => {
                 self.values(&path, address)

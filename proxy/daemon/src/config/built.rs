@@ -10,6 +10,7 @@ use std::time::Duration;
 use decide::policy::Mode;
 use secrecy::{SecretBox, SecretString};
 
+use crate::pod::Mode as PodMode;
 use crate::upstream::resolve::ConnectTo;
 
 /// Everything that the operator of one gate has said.
@@ -37,6 +38,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Limits of the gate as a whole.
     pub limits: Limits,
+    /// The pod that this gate guards.
+    pub pod: Option<Pod>,
 }
 
 /// Where the key that wraps all others comes from.
@@ -217,4 +220,30 @@ pub struct Limits {
     pub connections: u32,
     /// Those of them from one address of which no agent is known yet.
     pub per_address: u32,
+}
+
+/// The pod whose network the gate is in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pod {
+    /// Who everything in it is.
+    pub agent: String,
+    /// What the installer wrote about it.
+    pub file: PathBuf,
+    /// The weakest enforcement under which the gate starts.
+    pub minimum: PodMode,
+    /// Limits of what leaves in answer to connections from outside.
+    pub inbound: Inbound,
+}
+
+/// Limits of what leaves in answer to connections from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inbound {
+    /// Connections at a time.
+    pub connections: u32,
+    /// Bytes that one of them may carry out.
+    pub bytes_out: u64,
+    /// Bytes that all may carry out in each window.
+    pub window_bytes_out: u64,
+    /// How long a window is.
+    pub window: Duration,
 }

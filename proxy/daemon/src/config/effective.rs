@@ -9,7 +9,8 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use super::built::{
-    Config, Credential, Drain, Limits, Listen, MasterKeyFrom, Provider, Sink, Source, Tls, Upstream,
+    Config, Credential, Drain, Inbound, Limits, Listen, MasterKeyFrom, Pod, Provider, Sink, Source,
+    Tls, Upstream,
 };
 use super::keys::KEYS;
 
@@ -39,6 +40,7 @@ impl Config {
             drain: Drain { delay, streams },
             upstream: Upstream { ca, connect_to },
             limits: Limits { connections, per_address },
+            pod,
         } = self;
         let mut all = Values::default();
         let mode = match mode {
@@ -69,6 +71,9 @@ impl Config {
         all.each("upstream.connect_to", connect_to.iter().map(|(written, _)| written));
         all.put("limits.connections", connections);
         all.put("limits.per_address", per_address);
+        if let Some(pod) = pod {
+            all.pod(pod);
+        }
         all.0
     }
 
@@ -123,6 +128,18 @@ impl Values {
     fn each<T: ToString>(&mut self, path: &str, values: impl Iterator<Item = T>) {
         let values: Vec<String> = values.map(|value| value.to_string()).collect();
         self.put(path, &format!("{values:?}"));
+    }
+
+    fn pod(&mut self, pod: &Pod) {
+        let Pod { agent, file, minimum, inbound } = pod;
+        let Inbound { connections, bytes_out, window_bytes_out, window } = inbound;
+        self.put("pod.agent", agent);
+        self.put("pod.file", &file.display());
+        self.put("pod.minimum", minimum.name());
+        self.put("pod.inbound.connections", connections);
+        self.put("pod.inbound.bytes_out", bytes_out);
+        self.put("pod.inbound.window_bytes_out", window_bytes_out);
+        self.put("pod.inbound.window", &format!("{window:?}"));
     }
 
     fn credential(&mut self, name: &str, credential: &Credential) {

@@ -42,6 +42,8 @@ pub(crate) enum Like {
     Duration,
     /// A whole number in these bounds, both included.
     Count(u64, u64),
+    /// `512KiB`, `64MiB`.
+    Bytes,
     /// `HOST:PORT:ADDRESS:PORT`.
     Reroutes,
     /// A value that is shown nowhere.
@@ -67,6 +69,7 @@ impl Like {
             Self::Truth => "true or false".into(),
             Self::Duration => "a duration like 5s, 500ms or 2m, at most 1h".into(),
             Self::Count(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Bytes => "a size like 512KiB or 64MiB".into(),
             Self::Reroutes => "HOST:PORT:ADDRESS:PORT, as a list".into(),
             Self::Secret => "text".into(),
             Self::NotBuilt => "not built".into(),
@@ -188,7 +191,7 @@ pub(crate) const KEYS: &[Key] = &[
     key(
         "listen.proxy",
         Like::Addresses,
-        "Explicit proxy and gateway; beyond loopback it needs `listen.tls`, or `listen.plain: true`",
+        "Explicit proxy and gateway; beyond loopback it needs `listen.tls`, or `listen.plain: true`. In a pod: none",
     )
     .or("127.0.0.1:16802"),
     key(
@@ -200,7 +203,7 @@ pub(crate) const KEYS: &[Key] = &[
     key("listen.routed", Like::Addresses, "Packets routed through this machine (TPROXY)")
         .or("null"),
     key("listen.dns", Like::Addresses, "The DNS responder, UDP and TCP").or("[\"127.0.0.1:16853\", \"[::1]:16853\"]"),
-    key("listen.health", Like::Addresses, "`/healthz`, `/readyz` and `/metrics`")
+    key("listen.health", Like::Addresses, "`/healthz`, `/readyz` and `/metrics`. In a pod: port 16815 of every address")
         .or("127.0.0.1:16815"),
     key("listen.tls.cert", Like::File, "Certificate chain of `listen.proxy`, PEM").needed(),
     key("listen.tls.key", Like::File, "Its private key, PEM").needed(),
@@ -233,6 +236,39 @@ pub(crate) const KEYS: &[Key] = &[
         "Those of them from one address (of IPv6: from one /64) that have not said whose they are; more are closed",
     )
     .or("1024"),
+    key(
+        "pod.agent",
+        Like::Name,
+        "The agent that everything in the pod is; its contract holds for all of it",
+    )
+    .needed(),
+    key("pod.file", Like::File, "What `tollgate-init` wrote about the pod; without it the gate does not start")
+        .or("/run/tollgate/pod.json"),
+    key(
+        "pod.minimum",
+        Like::Choice(&["kernel", "nft-cgroup", "nft-user"]),
+        "The weakest enforcement, of these from strong to weak, under which the gate starts",
+    )
+    .or("kernel"),
+    key(
+        "pod.inbound.connections",
+        Like::Count(1, 65_535),
+        "Connections from outside to the agent's declared ports, at a time; the next ones wait",
+    )
+    .or("256"),
+    key(
+        "pod.inbound.bytes_out",
+        Like::Bytes,
+        "What one such connection may carry out of the pod; then it is cut",
+    )
+    .or("16MiB"),
+    key(
+        "pod.inbound.window_bytes_out",
+        Like::Bytes,
+        "What all of them together may carry out in each `pod.inbound.window`; beyond it they are cut",
+    )
+    .or("256MiB"),
+    key("pod.inbound.window", Like::Duration, "How long that window is").or("1h"),
     key("control", Like::NotBuilt, "Control API and console"),
 ];
 
@@ -253,6 +289,15 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("drain", "How the gate ends"),
     ("upstream", "How upstreams are reached"),
     ("limits", "Limits of the gate as a whole"),
+    (
+        "pod",
+        "This gate guards the pod whose network it is in. `listen.proxy` is off then, and `listen.health` beyond loopback, \
+         unless they say otherwise",
+    ),
+    (
+        "pod.inbound",
+        "What may leave in answer to connections from outside to the agent's declared ports",
+    ),
 ];
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ fn leaf(key: &Key) -> Value {
             ]
         }),
         Like::Secret => json!({ "type": ["string", "number", "boolean", "null"] }),
-        Like::File | Like::Folder | Like::Name | Like::Duration | Like::NotBuilt => {
+        Like::File | Like::Folder | Like::Name | Like::Duration | Like::Bytes | Like::NotBuilt => {
             json!({ "type": ["string", "null"] })
         }
     };

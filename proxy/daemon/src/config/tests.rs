@@ -42,6 +42,11 @@ upstream:
   ca: [a.pem, /b.pem]
   connect_to: ["api.openai.com:443:127.0.0.1:8443"]
 limits: { connections: 7, per_address: 3 }
+pod:
+  agent: bot
+  file: pod.json
+  minimum: nft-cgroup
+  inbound: { connections: 4, bytes_out: 1MiB, window_bytes_out: 8MiB, window: 30s }
 "#;
 
 #[test]
@@ -86,6 +91,48 @@ fn every_key_reaches_the_configuration() {
     assert_eq!(config.limits.per_address, 3);
     assert_eq!(config.upstream.ca, [etc("a.pem"), "/b.pem".into()]);
     assert!(config.upstream.connect_to[0].1.fits("api.openai.com", 443));
+    let inbound = Inbound {
+        connections: 4,
+        bytes_out: 1 << 20,
+        window_bytes_out: 8 << 20,
+        window: Duration::from_secs(30),
+    };
+    let minimum = crate::pod::Mode::NftCgroup;
+    let pod = Pod { agent: "bot".into(), file: etc("pod.json"), minimum, inbound };
+    assert_eq!(config.pod, Some(pod));
+}
+
+#[test]
+fn a_gate_in_a_pod_listens_where_probes_reach_it_and_has_no_proxy_unless_told_otherwise() {
+    let pod = parse("pod: { agent: bot }", &[]).unwrap();
+    let shown = |all: &[std::net::SocketAddr]| -> Vec<String> {
+        all.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(shown(&pod.listen.health), ["0.0.0.0:16815", "[::]:16815"]);
+    assert_eq!(shown(&pod.listen.proxy), [""; 0]);
+    assert_eq!(shown(&pod.listen.transparent), ["127.0.0.1:16801", "[::1]:16801"]);
+    let text = "pod: { agent: bot }\nlisten: { health: 127.0.0.1:1, proxy: 127.0.0.1:2 }";
+    let told = parse(text, &[]).unwrap();
+    assert_eq!(shown(&told.listen.health), ["127.0.0.1:1"]);
+    assert_eq!(shown(&told.listen.proxy), ["127.0.0.1:2"]);
+    assert!(parse("pod:\n", &[]).unwrap().pod.is_none());
+    let by_variable = parse("", &[("TOLLGATE_POD_AGENT", "bot")]).unwrap();
+    assert_eq!(by_variable.pod, pod.pod);
+}
+
+#[test]
+fn what_is_wrong_with_a_pod_is_said_of_each_key() {
+    let text = "pod: { minimum: some, inbound: { connections: 0, bytes_out: 5, window: 0s } }";
+    assert_eq!(
+        faults(text, &[]),
+        [
+            "t.yaml:1:1: pod.agent: is missing: name the agent whose contract holds in this pod",
+            "t.yaml:1:8: pod.minimum: `some` is not kernel, nft-cgroup or nft-user",
+            "t.yaml:1:34: pod.inbound.connections: `0` is not a whole number from 1 to 65535",
+            "t.yaml:1:50: pod.inbound.bytes_out: `5` is not a size like 512KiB or 64MiB",
+            "t.yaml:1:64: pod.inbound.window: is no time at all",
+        ]
+    );
 }
 
 #[test]

@@ -38,6 +38,11 @@ pub(crate) enum ActError {
     /// The switch could not be lifted.
     #[error("the switch stays set: {0}")]
     StaysSet(Unrecorded),
+    /// A pod's gate takes from the pod alone.
+    #[error(
+        "this gate guards a pod: everything in it is led here, and nothing else can be attached"
+    )]
+    InPod,
     /// No such run.
     #[error("no run {0} is live at this gate")]
     NoRun(String),

@@ -204,6 +204,9 @@ pub struct Summary {
     /// Hosts at which the command did not take the gate's certificate, and how often.
     #[serde(default)]
     pub distrusted: Vec<(String, u64)>,
+    /// What was tried past the gate and refused by the kernel: what, and how often.
+    #[serde(default)]
+    pub attempts: Vec<(String, u64)>,
     /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
     /// could not be recorded.
     pub entries: Option<(u64, u64)>,

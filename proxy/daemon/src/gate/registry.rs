@@ -19,6 +19,7 @@ use super::ports::Carried;
 use super::protocol::{Prepared, Register, Sealing, Summary};
 use super::socket::Conn;
 use super::{Gate, RUN_BODIES, ports};
+use crate::attempts::{Teller, Whose};
 use crate::clock;
 use crate::intake::redirected::{self, Origins, Redirected};
 use crate::keys::{KeyEvent, Wanted};
@@ -64,9 +65,13 @@ pub(super) fn register(
     traffic: &Handle,
 ) -> anyhow::Result<(Registered, Prepared)> {
     let Descriptors { mut listeners, cgroup, stderr } = descriptors(conn, register.form)?;
-    let origins = match cgroup {
-        Some(cgroup) => Origins::Programs(Box::new(Enforcement::attach(cgroup.as_fd())?)),
-        None => Origins::Rules,
+    let (origins, attempts) = match cgroup {
+        Some(cgroup) => {
+            let mut enforcement = Enforcement::attach(cgroup.as_fd())?;
+            let attempts = enforcement.attempts();
+            (Origins::Programs(Box::new(enforcement)), attempts)
+        }
+        None => (Origins::Rules, None),
     };
     let started = gate.clock.now();
     let id = clock::ulid(started).context("no random numbers")?;
@@ -90,6 +95,11 @@ pub(super) fn register(
         names: Addresses::default(),
     };
     let issued = traffic.block_on(issue(gate, &run, register.keys));
+    if let Some(attempts) = attempts {
+        let teller = Teller::new(Arc::clone(gate), Whose::Run(Arc::clone(&run)));
+        let telling = teller.tell(attempts, run.over.clone());
+        run.tasks.spawn_on(logged(telling), traffic);
+    }
     let opened = issued.and_then(|env| {
         let _inside = traffic.enter();
         registered.ports = ports::open(gate, &run, &mut listeners, &registered.widened)?;
@@ -242,6 +252,12 @@ fn open(redirected: Redirected, listeners: Listeners) -> anyhow::Result<()> {
         run.tasks.spawn(until_over(run.over.clone(), serving));
     }
     Ok(())
+}
+
+async fn logged(telling: impl Future<Output = std::io::Result<()>>) {
+    if let Err(error) = telling.await {
+        tracing::error!(%error, "what a run tries past the gate is not told");
+    }
 }
 
 async fn until_over(over: CancellationToken, serving: impl Future<Output = std::io::Result<()>>) {

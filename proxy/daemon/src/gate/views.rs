@@ -199,7 +199,9 @@ impl Views {
             | Kind::Fact
             | Kind::Drops
             | Kind::Snapshot
-            | Kind::Recovered => {}
+            | Kind::Recovered
+            | Kind::Attempt
+            | Kind::Inbound => {}
         }
         Ok(())
     }

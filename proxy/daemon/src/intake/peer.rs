@@ -11,6 +11,8 @@ pub struct Peer {
     /// The control group of an attachment (`tollgate attach`) that the kernel redirected it from, as
     /// its path from the root of the hierarchy.
     pub cgroup: Option<String>,
+    /// Whether it is in the pod that the gate guards.
+    pub in_pod: bool,
     /// The names (DNS and URI) in the client certificate that it proved to hold.
     pub certificates: Vec<String>,
 }
@@ -19,6 +21,11 @@ impl Peer {
     /// A peer of which only the address is known.
     #[must_use]
     pub const fn at(address: IpAddr) -> Self {
-        Self { address: address.to_canonical(), cgroup: None, certificates: Vec::new() }
+        Self {
+            address: address.to_canonical(),
+            cgroup: None,
+            in_pod: false,
+            certificates: Vec::new(),
+        }
     }
 }

@@ -85,11 +85,13 @@ pub enum Listener {
     Proxy,
     /// Of what was routed here.
     Routed,
+    /// Of what outsiders want of the agent in a pod.
+    Inbound,
 }
 
 impl Listener {
     /// Every listener.
-    pub const ALL: [Self; 3] = [Self::Transparent, Self::Proxy, Self::Routed];
+    pub const ALL: [Self; 4] = [Self::Transparent, Self::Proxy, Self::Routed, Self::Inbound];
 
     /// Its label.
     #[must_use]
@@ -98,6 +100,7 @@ impl Listener {
             Self::Transparent => "transparent",
             Self::Proxy => "proxy",
             Self::Routed => "routed",
+            Self::Inbound => "inbound",
         }
     }
 }

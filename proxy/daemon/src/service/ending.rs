@@ -49,6 +49,9 @@ impl Service {
             self.gate.books.close(&run.id, self.gate.clock.now());
         }
         drop(self.attachments);
+        if let Some((_, inbound)) = &self.accepting.guarded {
+            inbound.flush();
+        }
         self.gate.journal.flush(true);
         let stopped = record::Service::Stopped { cut };
         self.gate.journal.commit(Kind::Operator, Who::default(), &stopped).await?;

@@ -22,6 +22,8 @@ pub(crate) enum Leaving {
 pub(crate) struct Handle {
     /// What is attached.
     pub(crate) attachments: Arc<Attachments>,
+    /// Whether the gate guards a pod: nothing else is attached to it.
+    pub(crate) in_pod: bool,
     sockets: Mutex<Option<Vec<(Role, SocketAddr, OwnedFd)>>>,
     leaving: watch::Sender<Option<Leaving>>,
 }
@@ -35,10 +37,11 @@ impl std::fmt::Debug for Handle {
 impl Handle {
     pub(super) fn new(
         attachments: Arc<Attachments>,
+        in_pod: bool,
         sockets: Vec<(Role, SocketAddr, OwnedFd)>,
     ) -> Self {
         let (leaving, _) = watch::channel(None);
-        Self { attachments, sockets: Mutex::new(Some(sockets)), leaving }
+        Self { attachments, in_pod, sockets: Mutex::new(Some(sockets)), leaving }
     }
 
     /// The listeners, for the process that takes over; once. From then on the service is ending.

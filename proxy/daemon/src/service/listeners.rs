@@ -7,10 +7,13 @@ use ebpf::Ports;
 use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 
+mod both;
+
 use super::ServeError;
 use super::upgrade::TakenOver;
 use crate::config::Listen;
 use crate::listen::routed::{self, Own};
+use crate::pod::Pod;
 
 /// What a socket is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +31,8 @@ pub enum Role {
     DnsUdp,
     /// Health, readiness and metrics.
     Health,
+    /// Connections from outside to the agent in a pod.
+    Inbound,
 }
 
 /// Listeners of one kind.
@@ -62,6 +67,7 @@ pub(super) struct Listening {
     pub(super) dns_tcp: Vec<TcpListener>,
     pub(super) dns_udp: Vec<UdpSocket>,
     pub(super) health: Group,
+    pub(super) inbound: Group,
     /// The gate's own addresses, to which nothing is routed.
     pub(super) own: Own,
     ports: Ports,
@@ -69,28 +75,40 @@ pub(super) struct Listening {
 
 impl Listening {
     /// Opens what the configuration names. A socket of the gate before is used where it is the same.
-    pub(super) fn open(listen: &Listen, mut taken: TakenOver) -> Result<Self, ServeError> {
+    /// In a pod, what is asked of both families is opened for those that the pod's network has.
+    pub(super) fn open(
+        listen: &Listen,
+        pod: Option<&Pod>,
+        mut taken: TakenOver,
+    ) -> Result<Self, ServeError> {
+        let in_pod = pod.is_some();
         let mut open = |role: Role, path: &str, all: &[SocketAddr]| {
             let each = all.iter().map(|at| match taken.take(role, *at) {
-                Some(socket) => Ok(TcpListener::from(socket)),
+                Some(socket) => Ok(Some(TcpListener::from(socket))),
                 None if role == Role::Routed => {
-                    routed::open(*at).map_err(|error| fault(path, *at, &error))
+                    routed::open(*at).map(Some).map_err(|error| fault(path, *at, &error))
                 }
-                None => TcpListener::bind(at).map_err(|error| fault(path, *at, &error)),
+                None if in_pod => both::tcp(*at, all).map_err(|error| fault(path, *at, &error)),
+                None => TcpListener::bind(at).map(Some).map_err(|error| fault(path, *at, &error)),
             });
-            each.collect::<Result<Vec<_>, _>>()
+            let opened: Result<Vec<_>, ServeError> = each.filter_map(Result::transpose).collect();
+            opened
         };
         let proxy = open(Role::Proxy, "listen.proxy", &listen.proxy)?;
         let transparent = open(Role::Transparent, "listen.transparent", &listen.transparent)?;
         let routed = open(Role::Routed, "listen.routed", &listen.routed)?;
         let dns_tcp = open(Role::DnsTcp, "listen.dns", &listen.dns)?;
         let health = open(Role::Health, "listen.health", &listen.health)?;
+        let serving = pod.is_some_and(|pod| !pod.declared().is_empty());
+        let outside = if serving { both::ANY.as_slice() } else { &[] };
+        let inbound = open(Role::Inbound, "pod", outside)?;
         let dns_udp = listen.dns.iter().map(|at| match taken.take(Role::DnsUdp, *at) {
-            Some(socket) => Ok(UdpSocket::from(socket)),
-            None => UdpSocket::bind(at).map_err(|error| fault("listen.dns", *at, &error)),
+            Some(socket) => Ok(Some(UdpSocket::from(socket))),
+            None if in_pod => both::udp(*at).map_err(|error| fault("listen.dns", *at, &error)),
+            None => UdpSocket::bind(at).map(Some).map_err(|error| fault("listen.dns", *at, &error)),
         });
-        let dns_udp = dns_udp.collect::<Result<Vec<_>, _>>()?;
-        let all = [&proxy, &transparent, &routed, &dns_tcp, &health];
+        let dns_udp = dns_udp.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
+        let all = [&proxy, &transparent, &routed, &dns_tcp, &health, &inbound];
         let own = all.into_iter().flatten().filter_map(|listener| listener.local_addr().ok());
         let own = Own::new(own.collect());
         let port = |sockets: &[TcpListener]| {
@@ -101,8 +119,8 @@ impl Listening {
             responder: port(&dns_tcp).unwrap_or_default(),
         };
         let (proxy, transparent) = (Group(proxy), Group(transparent));
-        let (routed, health) = (Group(routed), Group(health));
-        Ok(Self { proxy, transparent, routed, dns_tcp, dns_udp, health, own, ports })
+        let (routed, health, inbound) = (Group(routed), Group(health), Group(inbound));
+        Ok(Self { proxy, transparent, routed, dns_tcp, dns_udp, health, inbound, own, ports })
     }
 
     /// Where the kernel is to redirect to.
@@ -118,6 +136,7 @@ impl Listening {
             (Role::Routed, &self.routed.0),
             (Role::DnsTcp, &self.dns_tcp),
             (Role::Health, &self.health.0),
+            (Role::Inbound, &self.inbound.0),
         ];
         let tcp = groups.into_iter().flat_map(|(role, all)| {
             all.iter().map(move |one| Ok((role, one.local_addr()?, one.as_fd())))
@@ -139,9 +158,12 @@ pub(super) fn fits(role: Role, socket: &OwnedFd) -> bool {
         Role::DnsUdp => {
             sockopt::socket_type(socket).is_ok_and(|kind| kind == rustix::net::SocketType::DGRAM)
         }
-        Role::Proxy | Role::Transparent | Role::Routed | Role::DnsTcp | Role::Health => {
-            sockopt::socket_acceptconn(socket).unwrap_or_default()
-        }
+        Role::Proxy
+        | Role::Transparent
+        | Role::Routed
+        | Role::DnsTcp
+        | Role::Health
+        | Role::Inbound => sockopt::socket_acceptconn(socket).unwrap_or_default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the DNS responder of a service may answer: names that any contract names.
 //!
 //! Who asks over UDP is not known for certain, so a name is answered if anybody may go there; who
-//! really does is judged when the connection comes.
+//! really does is judged when the connection comes. In a pod it is known: there is one agent.
 
 use std::sync::Arc;
 
@@ -12,8 +12,10 @@ use crate::agents::Agents;
 use crate::exchange::settle;
 use crate::gate::Gate;
 use crate::listen::dns::{Admission, Directory, Event, Exists};
+use crate::names;
 use crate::policies::Named;
 use crate::route::{Route, normal};
+use crate::subject::Subject;
 
 /// The port that a refused name is recorded with: what a program would most likely have dialled.
 const LIKELY: u16 = 443;
@@ -23,16 +25,25 @@ const LIKELY: u16 = 443;
 pub(super) struct Names {
     gate: Arc<Gate>,
     agents: Arc<Agents>,
+    /// Whether the gate guards a pod, in which there is one agent.
+    in_pod: bool,
 }
 
 impl Names {
-    pub(super) const fn of(gate: Arc<Gate>, agents: Arc<Agents>) -> Self {
-        Self { gate, agents }
+    pub(super) const fn of(gate: Arc<Gate>, agents: Arc<Agents>, in_pod: bool) -> Self {
+        Self { gate, agents, in_pod }
+    }
+
+    fn who(&self) -> Subject {
+        if self.in_pod { self.agents.in_pod(&self.gate) } else { self.agents.stranger(None) }
     }
 }
 
 impl Directory for Names {
     fn admits(&self, name: &str) -> Admission {
+        if self.in_pod {
+            return names::admission(&self.who().terms, name);
+        }
         match self.agents.admits_name(&normal(name)) {
             Some(Named::Exactly) => Admission::Exact,
             Some(Named::ByWildcard) => Admission::Wildcard,
@@ -41,7 +52,7 @@ impl Directory for Names {
     }
 
     async fn exists(&self, name: &str) -> Exists {
-        self.agents.stranger(None).run.upstream.resolver.exists(&normal(name)).await
+        self.who().run.upstream.resolver.exists(&normal(name)).await
     }
 
     fn event(&self, event: Event<'_>) {
@@ -51,11 +62,11 @@ impl Directory for Names {
                     rule: RuleId("filtering/destination"),
                     reason: Reason::DestinationNotAllowed(normal(name)),
                 };
-                let (gate, stranger) = (Arc::clone(&self.gate), self.agents.stranger(None));
+                let (gate, asker) = (Arc::clone(&self.gate), self.who());
                 let route = Route::new(normal(name), LIKELY, Scheme::Https, None);
-                let tasks = stranger.run.tasks.clone();
+                let tasks = asker.run.tasks.clone();
                 tasks.spawn(async move {
-                    settle::refuse_connection(&gate, &stranger, &route, None, refusal).await;
+                    settle::refuse_connection(&gate, &asker, &route, None, refusal).await;
                 });
             }
             Event::LookedUp(name, found) => {

@@ -6,6 +6,7 @@ use super::handle::Handle;
 use crate::attached::Attachments;
 use crate::gate::Gate;
 use crate::health::{Condition, Readiness};
+use crate::pod::Pod;
 use crate::policies::watch::PolicyFolder;
 
 /// What is asked when somebody wants to know.
@@ -15,6 +16,7 @@ pub(super) struct Ready {
     folder: Arc<PolicyFolder>,
     attachments: Arc<Attachments>,
     handle: Arc<Handle>,
+    pod: Option<Arc<Pod>>,
 }
 
 /// The conditions of this service.
@@ -23,12 +25,14 @@ pub(super) fn of(
     folder: &Arc<PolicyFolder>,
     attachments: &Arc<Attachments>,
     handle: &Arc<Handle>,
+    pod: Option<&Arc<Pod>>,
 ) -> Ready {
     Ready {
         gate: Arc::clone(gate),
         folder: Arc::clone(folder),
         attachments: Arc::clone(attachments),
         handle: Arc::clone(handle),
+        pod: pod.cloned(),
     }
 }
 
@@ -75,6 +79,7 @@ impl Ready {
 impl Readiness for Ready {
     fn conditions(&self) -> Vec<Condition> {
         let mut all = vec![self.ledger(), self.policy()];
+        all.extend(self.pod.as_ref().map(|pod| pod.condition()));
         all.extend(self.attached());
         all.push(self.draining());
         all

@@ -39,6 +39,8 @@ pub enum Identified {
     Certificate,
     /// The control group that its socket was made in, by the kernel's word.
     Cgroup,
+    /// It is in the pod whose network the gate guards, and nobody else is in there.
+    Pod,
     /// The address that it connected from.
     Address,
     /// Nothing but the virtual key in its request.
@@ -53,9 +55,12 @@ impl Identified {
     pub const fn setting(self) -> Setting {
         match self {
             Self::Run => Setting::Exec,
-            Self::Certificate | Self::Cgroup | Self::Address | Self::Key | Self::Nobody => {
-                Setting::Serve
-            }
+            Self::Certificate
+            | Self::Cgroup
+            | Self::Pod
+            | Self::Address
+            | Self::Key
+            | Self::Nobody => Setting::Serve,
         }
     }
 }

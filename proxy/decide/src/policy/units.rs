@@ -23,7 +23,8 @@ pub(super) fn seconds(text: &str) -> Option<u64> {
 }
 
 /// `512KiB`, `8MiB`, `1GiB`, `100B` in bytes; never zero.
-pub(super) fn bytes(text: &str) -> Option<u64> {
+#[must_use]
+pub fn bytes(text: &str) -> Option<u64> {
     const UNITS: [(&str, u64); 4] =
         [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
     counted(text, &UNITS)

@@ -9,7 +9,8 @@ use decide::policy::Mode;
 use super::Item;
 use crate::cli::out::counted;
 use crate::clock::Clock;
-use crate::config::{Config, MasterKeyFrom};
+use crate::config::{Config, MasterKeyFrom, Pod};
+use crate::pod::{self, PodError};
 use crate::policies::Policies;
 use crate::trust::hex;
 use crate::yaml::Fault;
@@ -38,10 +39,28 @@ pub(super) fn items(file: &Path) -> (Vec<Item>, Option<PathBuf>) {
     items.extend(master_key(&config.master_key));
     items.extend(named(&config).into_iter().filter_map(|path| unreadable(&path)));
     items.extend(open_proxy(&config));
+    items.extend(config.pod.as_ref().map(pod));
     if let Some(tls) = &config.listen.tls {
         items.extend(exposed(&tls.key));
     }
     (items, Some(config.state))
+}
+
+/// How the pod is shut in that the gate is to guard. Elsewhere than in the pod nothing is known of it.
+fn pod(pod: &Pod) -> Item {
+    const NAME: &str = "pod";
+    match pod::standing(pod) {
+        Ok(mode) => match mode.weakness() {
+            None => Item::good(NAME, format!("mode {mode} · agent {}", pod.agent)),
+            Some(weakness) => {
+                Item::warning(NAME, format!("mode {mode}: {weakness}"), "tollgate-init check")
+            }
+        },
+        Err(error @ PodError::Absent(_)) => {
+            Item::warning(NAME, error.to_string(), "tollgate-init install")
+        }
+        Err(error) => Item::failure(NAME, error.to_string(), "tollgate-init install"),
+    }
 }
 
 fn faulty(name: &'static str, fault: &Fault) -> Item {

@@ -12,11 +12,14 @@ pub(super) fn items() -> Vec<Item> {
         && kernel::lacking().is_empty();
     let user = rehearsal(Form::UserNamespace.rehearse().map_err(|error| error.to_string()));
     if programs {
+        let (cgroup, programs) = (kernel::cgroup(), kernel::programs());
+        let pod = kernel::pod(&cgroup, &programs);
         // What a user may do here is only known from the settings: root may always.
         return vec![
             Item::good(PRIVILEGES, "all that kernel programs take: exec uses these"),
-            kernel::cgroup(),
-            kernel::programs(),
+            cgroup,
+            programs,
+            pod,
             user.but_optional(setting(|path| fs::read_to_string(path).ok())),
         ];
     }

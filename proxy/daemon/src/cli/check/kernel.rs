@@ -3,13 +3,18 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use ebpf::{EbpfError, Enforcement};
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::CapabilitySet;
 
-use super::Item;
+use super::{Item, Level};
 
+/// Where pins are kept.
+const BPFFS: &str = "/sys/fs/bpf";
+/// `BPF_FS_MAGIC` (linux/magic.h).
+const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// The first kernel with everything that the programs use.
 const OLDEST: (u32, u32) = (5, 12);
 /// What the gate needs beside what `exec` does ([`launch::NEEDED`]): it loads the programs.
@@ -89,6 +94,43 @@ pub(super) fn programs() -> Item {
     }
 }
 
+/// In which modes a pod of this machine can be shut in.
+pub(super) fn pod(cgroup: &Item, programs: &Item) -> Item {
+    let nft = Command::new("nft").args(["list", "tables"]).output();
+    let nft = match nft {
+        Ok(done) if done.status.success() => None,
+        Ok(done) => Some(
+            String::from_utf8_lossy(&done.stderr).lines().next().unwrap_or_default().to_owned(),
+        ),
+        Err(error) => Some(error.to_string()),
+    };
+    let bpffs =
+        rustix::fs::statfs(BPFFS).is_ok_and(|at| u64::try_from(at.f_type) == Ok(BPF_FS_MAGIC));
+    judge_pod(nft.as_deref(), bpffs, cgroup, programs)
+}
+
+/// `nft` is what is wrong with it.
+fn judge_pod(nft: Option<&str>, bpffs: bool, cgroup: &Item, programs: &Item) -> Item {
+    const NAME: &str = "pods";
+    let lacks = |item: &Item| (item.level != Level::Good).then(|| item.found.clone());
+    if let Some(why) = nft {
+        let found = format!("cannot be shut in here: nftables: {why}");
+        return Item::warning(NAME, found, "apt-get install nftables, and as root: tollgate check");
+    }
+    let no_bpffs = (!bpffs).then(|| format!("{BPFFS} is no bpffs"));
+    let Some(why) = lacks(programs).or(no_bpffs) else {
+        return Item::good(NAME, "mode kernel: programs lead and identify, nftables drops");
+    };
+    let next = if bpffs { "tollgate-init check" } else { "mount -t bpf bpf /sys/fs/bpf" };
+    let mode = match lacks(cgroup) {
+        None => "nft-cgroup".to_owned(),
+        Some(no_cgroup) => {
+            format!("nft-user (only where admission takes the capabilities; {no_cgroup})")
+        }
+    };
+    Item::warning(NAME, format!("mode {mode} at most; not kernel: {why}"), next)
+}
+
 /// A cgroup made to see whether one can be made. Named as those of runs are, so that what a crash
 /// leaves behind the next run sweeps away.
 struct Trial {
@@ -131,8 +173,6 @@ impl Drop for Trial {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::check::Level;
-
     #[test]
     fn versions_are_compared_as_numbers() {
         for (release, level) in [
@@ -150,5 +190,30 @@ mod tests {
     fn what_is_missing_is_named() {
         assert_eq!(missing(CapabilitySet::all()), Vec::<&str>::new());
         assert_eq!(missing(CapabilitySet::all() - CapabilitySet::BPF), ["CAP_BPF"]);
+    }
+
+    #[test]
+    fn the_strongest_mode_that_a_pod_can_have_is_said_with_what_the_stronger_ones_lack() {
+        let (good, bad) = (Item::good("x", "fine"), Item::failure("x", "it lacks", "next"));
+        let said = |nft, bpffs, cgroup: &Item, programs: &Item| {
+            let item = judge_pod(nft, bpffs, cgroup, programs);
+            (item.level, item.found)
+        };
+        assert_eq!(said(None, true, &good, &good).0, Level::Good);
+        for (nft, bpffs, cgroup, programs, has) in [
+            (
+                None,
+                false,
+                &good,
+                &good,
+                "mode nft-cgroup at most; not kernel: /sys/fs/bpf is no bpffs",
+            ),
+            (None, true, &good, &bad, "mode nft-cgroup at most; not kernel: it lacks"),
+            (None, true, &bad, &bad, "mode nft-user (only where admission takes"),
+            (Some("not there"), true, &good, &good, "nftables: not there"),
+        ] {
+            let (level, found) = said(nft, bpffs, cgroup, programs);
+            assert!(level == Level::Warning && found.contains(has), "{found}");
+        }
     }
 }

@@ -51,6 +51,7 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
         format!("          not trusted: {host}{}     {}", times(*count), untrusting(host))
     }));
     lines.extend(summary.ports.iter().map(port));
+    lines.extend(attempts(&summary.attempts));
     lines
 }
 
@@ -73,6 +74,23 @@ fn port(shared: &SharedPort) -> String {
         grouped(*written),
         grouped(*read),
     )
+}
+
+/// What was tried past the gate, the most frequent first.
+fn attempts(all: &[(String, u64)]) -> Option<String> {
+    const NAMED: usize = 5;
+    let count: u64 = all.iter().map(|(_, count)| count).sum();
+    let mut sorted: Vec<_> = all.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let named = sorted.iter().take(NAMED).map(|(what, count)| format!("{what}{}", times(*count)));
+    let mut named: Vec<String> = named.collect();
+    if let Some(more) = all.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        named.push(format!("and {} more: tollgate tail", grouped(more as u64)));
+    }
+    let (attempts, were) =
+        (counted(count, "attempt", "attempts"), if count == 1 { "was" } else { "were" });
+    (count > 0)
+        .then(|| format!("          {attempts} past the gate {were} refused: {}", named.join(", ")))
 }
 
 fn times(count: u64) -> String {
@@ -152,6 +170,23 @@ mod tests {
                 "          not trusted: pinned.example (3 times)     the program has certificates of its own: give it those of `tollgate ca`, or --allow pinned.example:443:opaque",
                 "          port 5432 reached: 1 connection, 1,234 bytes from the command, 5 to it",
             ]
+        );
+    }
+
+    #[test]
+    fn what_was_tried_past_the_gate_is_said_in_one_line() {
+        let one = |what: &str, count| (what.to_owned(), count);
+        assert_eq!(attempts(&[]), None);
+        assert_eq!(
+            attempts(&[one("udp 8.8.8.8:443 (curl)", 1)]).unwrap().trim(),
+            "1 attempt past the gate was refused: udp 8.8.8.8:443 (curl)"
+        );
+        let mut many: Vec<_> = (1..8).map(|n| one(&format!("icmp (ping{n})"), 1)).collect();
+        many.push(one("udp 8.8.8.8:443 (curl)", 3));
+        assert_eq!(
+            attempts(&many).unwrap().trim(),
+            "10 attempts past the gate were refused: udp 8.8.8.8:443 (curl) (3 times), icmp (ping1), icmp (ping2), \
+             icmp (ping3), icmp (ping4), and 3 more: tollgate tail"
         );
     }
 }

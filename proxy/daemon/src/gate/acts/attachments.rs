@@ -13,6 +13,9 @@ use crate::record::Service;
 /// In the kernel, then in the ledger; taken back where the ledger does not take it.
 pub(super) async fn attach(gate: &Gate, target: Target, by: String) -> Result<Answer, ActError> {
     let attachments = of(gate)?;
+    if gate.service.get().is_some_and(|service| service.in_pod) {
+        return Err(ActError::InPod);
+    }
     let attached = off_the_traffic({
         let (attachments, now) = (Arc::clone(&attachments), gate.clock.now());
         move || attachments.attach(&target, now)

@@ -19,17 +19,39 @@ pub struct Addresses(Arc<RwLock<Table>>);
 #[derive(Debug, Default)]
 struct Table {
     by_name: HashMap<Arc<str>, Ipv4Addr>,
-    /// The name of the n-th address at n - 1.
     names: Vec<Arc<str>>,
+    /// How many addresses after the range's first the first name has its own.
+    begin: usize,
+}
+
+impl Table {
+    /// The address of the n-th name.
+    fn address(&self, nth: usize) -> Option<Ipv4Addr> {
+        let place = (self.begin + nth) % CAPACITY;
+        Some(Ipv4Addr::from(FIRST + 1 + u32::try_from(place).ok()?))
+    }
+
+    /// The name that has this address.
+    fn name(&self, address: Ipv4Addr) -> Option<&Arc<str>> {
+        let place = usize::try_from(u32::from(address).checked_sub(FIRST + 1)?).ok()?;
+        let nth = (place.checked_add(CAPACITY)?.checked_sub(self.begin)?) % CAPACITY;
+        self.names.get(nth).filter(|_| place < CAPACITY)
+    }
 }
 
 impl Addresses {
+    /// Beginning somewhere in the range, which a random number says: who kept an address that the gate before gave out
+    /// will hardly meet another name at it.
+    #[must_use]
+    pub fn from_anywhere(random: u32) -> Self {
+        let begin = usize::try_from(random).unwrap_or_default() % CAPACITY;
+        Self(Arc::new(RwLock::new(Table { begin, ..Table::default() })))
+    }
+
     /// The name that `address` stands for.
     #[must_use]
     pub fn name_of(&self, address: Ipv4Addr) -> Option<Arc<str>> {
-        let index = u32::from(address).checked_sub(FIRST + 1)?;
-        let table = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        table.names.get(usize::try_from(index).ok()?).cloned()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).name(address).cloned()
     }
 
     /// The address that stands for `name`, if it has one.
@@ -51,9 +73,27 @@ impl Addresses {
             return None;
         }
         let name: Arc<str> = name.into();
+        let address = table.address(table.names.len())?;
         table.names.push(Arc::clone(&name));
-        let address = Ipv4Addr::from(FIRST + u32::try_from(table.names.len()).ok()?);
         table.by_name.insert(name, address);
         Some(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wherever_the_addresses_begin_each_means_its_name_and_no_other_means_one() {
+        for begin in [0, 1, 70_000, u32::try_from(CAPACITY).unwrap() - 1, u32::MAX] {
+            let addresses = Addresses::from_anywhere(begin);
+            let given = ["a", "b", "c"].map(|name| addresses.give(name).unwrap());
+            assert_eq!(given.map(|at| addresses.name_of(at).unwrap().to_string()), ["a", "b", "c"]);
+            let (first, last) = (Ipv4Addr::from(FIRST), Ipv4Addr::new(198, 19, 255, 255));
+            assert!(given.iter().all(|at| *at > first && *at < last), "{given:?}");
+            let others = [first, last, Ipv4Addr::new(198, 18, 99, 99), Ipv4Addr::new(8, 8, 8, 8)];
+            assert!(others.iter().all(|at| addresses.name_of(*at).is_none()), "{begin}");
+        }
     }
 }
