@@ -66,12 +66,12 @@ container() {
   [ "$capabilities" = default ] || caps=(--cap-drop all)
   [ "$capabilities" = default ] || [ -z "$capabilities" ] || caps+=(--cap-add "$capabilities")
   podman run --name "$name" --cgroup-parent "$cgroup" --network ns:/run/netns/pod --no-hosts "${caps[@]}" \
-    -v "$binaries:/opt/bin:ro" "${flags[@]}" --rootfs "$images/pod:O" "$@"
+    -v "$binaries:/opt/bin:ro" "${flags[@]}" --rootfs "$images/bookworm:O" "$@"
 }
 install() {
   container "install-$1" BPF,NET_ADMIN,CHOWN,DAC_OVERRIDE --rm --security-opt seccomp=unconfined --security-opt no-new-privileges \
     -v /sys/fs/cgroup:/host/sys/fs/cgroup:ro -v /sys/fs/bpf:/sys/fs/bpf -v "$here/pod:/run/tollgate" \
-    -- /opt/bin/tollgate-init install --pod $POD --gate-maps /sys/fs/bpf --inbound 8080 "${@:2}"
+    -- /opt/bin/tollgate-init install --pod $POD --inbound 8080 "${@:2}"
 }
 gate() {
   container gate "" -d --user 16801:16801 --security-opt no-new-privileges --security-opt seccomp=unconfined \

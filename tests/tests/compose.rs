@@ -27,7 +27,7 @@ fn cache() -> PathBuf {
 fn brought_up() -> BTreeMap<String, String> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let images = cache().join("images");
-    for made in ["debian", "sdk"] {
+    for made in ["bookworm", "sdk"] {
         let done = images.join(made).join(".done");
         assert!(done.is_file(), "{} is not there: run cargo xtask setup", done.display());
     }
@@ -38,7 +38,7 @@ fn brought_up() -> BTreeMap<String, String> {
         .arg(repository.join("tests/compose/pair.sh"))
         .arg(repository)
         .arg(tollgate().unwrap().parent().unwrap())
-        .args([images.join("debian"), images.join("sdk")])
+        .args([images.join("bookworm"), images.join("sdk")])
         .current_dir(dir.path());
     let outcome = Running::start(&mut command).unwrap().end(LIMIT).unwrap();
     let log = |name| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();

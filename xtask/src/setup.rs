@@ -32,11 +32,15 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("iptables", "iptables"),
     ("docker-compose", "docker-compose"),
     ("debootstrap", "debootstrap"),
+    ("bwrap", "bubblewrap"),
+    ("direnv", "direnv"),
     ("/usr/share/doc/python3-seccomp/copyright", "python3-seccomp"),
 ];
 
-/// What Debian's files for the containers have beyond the least: an agent's image has a client, Python and authorities.
-const IMAGE: &str = "--include=curl,ca-certificates,python3-minimal,libpython3-stdlib";
+/// What Debian's files for the containers have beyond the least: an agent's image has a client, Python and authorities,
+/// the installer's nftables.
+const IMAGE: &str =
+    "--include=curl,ca-certificates,python3-minimal,libpython3-stdlib,nftables,iproute2";
 /// Their release, and the Python in it.
 const RELEASE: [&str; 2] = ["bookworm", "3.11"];
 
@@ -119,11 +123,11 @@ fn node() -> Result<()> {
     })
 }
 
-/// The files that the containers of the compose test are made of, and the Python SDK for the Python in them.
+/// The files that the containers of the tests are made of, and the Python SDK for the Python in them.
 fn containers() -> Result<()> {
     let [release, python] = RELEASE;
     let images = shell::cache()?.join("images");
-    let debian = images.join("debian");
+    let debian = images.join("bookworm");
     // Debian's own point releases are not followed: it is the files of containers that are thrown away.
     step(&debian, &[], || {
         let mut bootstrap = Command::new("debootstrap");

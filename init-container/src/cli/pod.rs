@@ -84,7 +84,7 @@ pub(super) struct InstallArgs {
     #[arg(long, value_name = "PATH")]
     gate_cgroup: Option<PathBuf>,
     /// Where the gate sees the folder `maps` of the pins
-    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf/tollgate/maps")]
+    #[arg(long, value_name = "PATH", default_value = "/sys/fs/bpf")]
     gate_maps: PathBuf,
     /// What the gate is told is written here
     #[arg(long, value_name = "PATH", default_value = pod_file::PATH)]
