@@ -1,0 +1,168 @@
+//! What a technique is asked to do and what it says it saw: one line of JSON each way.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// One attempt of one technique. Destination, port and marker are its own, so that a frame says whose it is.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The program, as `techniques` knows it.
+    pub technique: String,
+    /// What it is to do in particular.
+    pub words: Vec<String>,
+    /// A destination in the world that no other attempt has.
+    pub v4: Ipv4Addr,
+    /// The same over IPv6.
+    pub v6: Ipv6Addr,
+    /// A port that no other attempt has.
+    pub port: u16,
+    /// What every payload of the attempt begins with.
+    pub marker: String,
+    /// Where it happens.
+    pub site: Site,
+}
+
+/// What an attacker in the pod knows of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Site {
+    /// The pod's own addresses.
+    pub pod: (Ipv4Addr, Ipv6Addr),
+    /// The world's end of the wire.
+    pub world: (Ipv4Addr, Ipv6Addr),
+    /// The link address of that end.
+    pub world_link: [u8; 6],
+    /// The pod's interface.
+    pub device: String,
+    /// What exempt sockets are marked with.
+    pub mark: u32,
+    /// The user the gate runs as.
+    pub gate_uid: u32,
+    /// The gate's process, as seen from outside.
+    pub gate_pid: i32,
+    /// The ports the gate listens on.
+    pub gate_ports: Vec<u16>,
+    /// A folder of an enforced cgroup, by a path that needs no privilege to see.
+    pub cgroup: String,
+}
+
+impl Attempt {
+    /// The destination of this family.
+    #[must_use]
+    pub fn to(&self, v6: bool) -> SocketAddr {
+        let ip = if v6 { IpAddr::V6(self.v6) } else { IpAddr::V4(self.v4) };
+        SocketAddr::new(ip, self.port)
+    }
+
+    /// Whether this word was given.
+    #[must_use]
+    pub fn says(&self, word: &str) -> bool {
+        self.words.iter().any(|given| given == word)
+    }
+}
+
+/// What the program of an attempt saw.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The step that failed; empty when none did.
+    pub step: String,
+    /// The error of that step by its name, such as `EPERM`.
+    pub error: Option<String>,
+    /// What came back, if something did.
+    pub answer: Option<String>,
+}
+
+impl Report {
+    /// In the words of the table: `EPERM (connect)`, `answer: gate`, `done`.
+    #[must_use]
+    pub fn said(&self) -> String {
+        match (&self.error, &self.answer) {
+            (Some(error), _) => format!("{error} ({})", self.step),
+            (None, Some(answer)) => format!("answer: {answer}"),
+            (None, None) => "done".to_owned(),
+        }
+    }
+}
+
+/// Where a technique stopped, and why.
+#[derive(Debug)]
+pub struct Stop {
+    /// Such as `connect`.
+    pub step: String,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+/// What a technique comes back with: an answer, nothing, or where it stopped.
+pub type Met = Result<Option<String>, Stop>;
+
+/// Names the step that an error belongs to.
+pub trait At<T> {
+    /// The value, or the error with its step.
+    ///
+    /// # Errors
+    /// The error that was there.
+    fn at(self, step: &str) -> Result<T, Stop>;
+}
+
+impl<T> At<T> for io::Result<T> {
+    fn at(self, step: &str) -> Result<T, Stop> {
+        self.map_err(|error| Stop { step: step.to_owned(), error })
+    }
+}
+
+impl From<Met> for Report {
+    fn from(met: Met) -> Self {
+        match met {
+            Ok(answer) => Self { answer, ..Self::default() },
+            Err(Stop { step, error }) => Self { step, error: Some(name(&error)), answer: None },
+        }
+    }
+}
+
+const NAMES: [(i32, &str); 36] = [
+    (libc::E2BIG, "E2BIG"),
+    (libc::EACCES, "EACCES"),
+    (libc::EADDRINUSE, "EADDRINUSE"),
+    (libc::EADDRNOTAVAIL, "EADDRNOTAVAIL"),
+    (libc::EAFNOSUPPORT, "EAFNOSUPPORT"),
+    (libc::EAGAIN, "EAGAIN"),
+    (libc::EBADF, "EBADF"),
+    (libc::EBUSY, "EBUSY"),
+    (libc::ECONNREFUSED, "ECONNREFUSED"),
+    (libc::ECONNRESET, "ECONNRESET"),
+    (libc::ECONNABORTED, "ECONNABORTED"),
+    (libc::EDESTADDRREQ, "EDESTADDRREQ"),
+    (libc::EEXIST, "EEXIST"),
+    (libc::EFAULT, "EFAULT"),
+    (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+    (libc::EINVAL, "EINVAL"),
+    (libc::EIO, "EIO"),
+    (libc::EMSGSIZE, "EMSGSIZE"),
+    (libc::ENETUNREACH, "ENETUNREACH"),
+    (libc::ENOBUFS, "ENOBUFS"),
+    (libc::ENODEV, "ENODEV"),
+    (libc::ENOENT, "ENOENT"),
+    (libc::ENOMEM, "ENOMEM"),
+    (libc::ENOPROTOOPT, "ENOPROTOOPT"),
+    (libc::ENOSPC, "ENOSPC"),
+    (libc::ENOSYS, "ENOSYS"),
+    (libc::ENOTCONN, "ENOTCONN"),
+    (libc::ENXIO, "ENXIO"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::EPERM, "EPERM"),
+    (libc::EPIPE, "EPIPE"),
+    (libc::EPROTONOSUPPORT, "EPROTONOSUPPORT"),
+    (libc::EPROTOTYPE, "EPROTOTYPE"),
+    (libc::ESOCKTNOSUPPORT, "ESOCKTNOSUPPORT"),
+    (libc::ESRCH, "ESRCH"),
+    (libc::ETIMEDOUT, "ETIMEDOUT"),
+];
+
+/// An error by the name that manual pages give it.
+fn name(error: &io::Error) -> String {
+    let number = error.raw_os_error();
+    let known = NAMES.iter().find(|(value, _)| Some(*value) == number);
+    known.map_or_else(|| error.to_string(), |(_, name)| (*name).to_owned())
+}

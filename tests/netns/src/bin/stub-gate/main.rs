@@ -1,0 +1,99 @@
+//! Plays the gate in its container: takes what the kernel leads to it and asks where that wanted to go.
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use netns::attempt::Report;
+use netns::gate::{INTAKE, PORTS, RESPONDER, Tell, Told};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(io::stderr(), "stub-gate: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> io::Result<()> {
+    for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        for port in PORTS {
+            let listener = TcpListener::bind((ip, port))?;
+            std::thread::spawn(move || take(&listener, port));
+        }
+        let responder = UdpSocket::bind((ip, RESPONDER))?;
+        std::thread::spawn(move || respond(&responder));
+    }
+    say(&Told::Ready)?;
+    for line in io::stdin().lock().lines() {
+        let Tell::Dial { to, marker } = serde_json::from_str(&line?)?;
+        say(&Told::Dialled(dial(to, &marker)))?;
+    }
+    Ok(())
+}
+
+fn say(told: &Told) -> io::Result<()> {
+    let line = serde_json::to_string(told)? + "\n";
+    io::stdout().write_all(line.as_bytes())
+}
+
+/// Each connection on a thread of its own, so that one that stays open holds up none.
+fn take(listener: &TcpListener, port: u16) {
+    for connection in listener.incoming() {
+        let Ok(connection) = connection else { continue };
+        std::thread::spawn(move || drop(greet(connection, port)));
+    }
+}
+
+fn greet(mut connection: TcpStream, port: u16) -> io::Result<()> {
+    let wanted = origin(connection.peer_addr()?, connection.local_addr()?);
+    say(&Told::Took { port, wanted })?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    match (port, wanted) {
+        (RESPONDER, _) => connection.write_all(b"responder\n")?,
+        (INTAKE, None) => return Ok(()),
+        (INTAKE, Some(_)) => connection.write_all(b"gate\n")?,
+        _ => connection.write_all(b"port\n")?,
+    }
+    // Read until the end, because closing over unread bytes would reset what was said.
+    io::copy(&mut connection.take(1 << 20), &mut io::sink()).map(drop)
+}
+
+/// Every question is answered with one word.
+fn respond(socket: &UdpSocket) {
+    let mut question = [0; 2048];
+    while let Ok((_, from)) = socket.recv_from(&mut question) {
+        if say(&Told::Took { port: RESPONDER, wanted: None }).is_err() {
+            return;
+        }
+        drop(socket.send_to(b"responder", from));
+    }
+}
+
+fn dial(to: SocketAddr, marker: &str) -> Report {
+    let met = TcpStream::connect_timeout(&to, PATIENCE).and_then(|mut connection| {
+        connection.set_read_timeout(Some(PATIENCE))?;
+        connection.write_all(marker.as_bytes())?;
+        let mut answer = [0; 64];
+        let length = connection.read(&mut answer)?;
+        let answer = answer.get(..length).unwrap_or_default();
+        Ok(String::from_utf8_lossy(answer).trim().to_owned())
+    });
+    match met {
+        Ok(answer) => Report { answer: Some(answer), ..Report::default() },
+        Err(error) => {
+            let error = Some(error.to_string());
+            Report { step: "dial".to_owned(), error, answer: None }
+        }
+    }
+}
+
+/// Where the connection from `peer` wanted to go.
+fn origin(_peer: SocketAddr, _at: SocketAddr) -> Option<SocketAddr> {
+    None
+}

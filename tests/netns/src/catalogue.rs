@@ -1,0 +1,39 @@
+//! Every case, in the order in which it is tried.
+
+use crate::case::{Case, Stage};
+
+mod datagrams;
+mod devices;
+mod streams;
+
+/// All cases, the ones that stop the gate last.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (group, members) in [
+        ("TCP", streams::tcp()),
+        ("TCP Fast Open", streams::fast_open()),
+        ("UDP", datagrams::udp()),
+        ("QUIC", datagrams::quic()),
+        ("DNS", datagrams::dns()),
+        ("Other transports", datagrams::other()),
+        ("Routing headers and source routes", devices::routing()),
+        ("Choice of the interface", devices::interfaces()),
+    ] {
+        cases.extend(members.into_iter().map(|case| Case { group, ..case }));
+    }
+    cases.sort_by_key(|case| match case.stage {
+        Stage::WithoutGate => 1,
+        Stage::AfterRestart => 2,
+        Stage::Container
+        | Stage::Nested
+        | Stage::Another
+        | Stage::Outside
+        | Stage::Passed
+        | Stage::PassedConnected
+        | Stage::MovedIn
+        | Stage::Older
+        | Stage::Inbound => 0,
+    });
+    cases
+}

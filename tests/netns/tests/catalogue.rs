@@ -1,0 +1,31 @@
+//! The catalogue on this kernel.
+
+use netns::case::Who;
+use netns::catalogue::cases;
+use netns::judge;
+use netns::run::{Harness, Programs};
+
+#[test]
+fn every_way_out_is_held_or_named_as_not_run() {
+    let programs = Programs {
+        techniques: env!("CARGO_BIN_EXE_techniques").into(),
+        gate: env!("CARGO_BIN_EXE_stub-gate").into(),
+    };
+    let mut harness = Harness::new(programs).unwrap();
+    harness.ensure_the_gate_leaves().unwrap();
+    let mut broken = Vec::new();
+    for case in cases() {
+        for who in case.who {
+            let control = harness.control(&case, *who).unwrap();
+            if !judge::works(&case, &control) {
+                broken.push(format!(
+                    "{} {who:?}: {:?}",
+                    case.name,
+                    judge::excused(&case, &control)
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    let _: Option<Who> = None;
+}
