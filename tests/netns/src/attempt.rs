@@ -43,8 +43,10 @@ pub struct Site {
     pub gate_pid: i32,
     /// The ports the gate listens on.
     pub gate_ports: Vec<u16>,
-    /// A folder of an enforced cgroup, by a path that needs no privilege to see.
+    /// The agent's cgroup, if it can be seen.
     pub cgroup: String,
+    /// The world's network namespace, if it can be seen.
+    pub outside: String,
 }
 
 impl Attempt {
@@ -53,6 +55,20 @@ impl Attempt {
     pub fn to(&self, v6: bool) -> SocketAddr {
         let ip = if v6 { IpAddr::V6(self.v6) } else { IpAddr::V4(self.v4) };
         SocketAddr::new(ip, self.port)
+    }
+
+    /// A group that no other attempt joins.
+    #[must_use]
+    pub fn group4(&self) -> Ipv4Addr {
+        let [_, b, c, d] = self.v4.octets();
+        Ipv4Addr::new(239, b, c, d)
+    }
+
+    /// The same over IPv6, seen everywhere.
+    #[must_use]
+    pub fn group6(&self) -> Ipv6Addr {
+        let [_, b, c, d, e, f, g, h] = self.v6.segments();
+        Ipv6Addr::new(0xff0e, b, c, d, e, f, g, h)
     }
 
     /// Whether this word was given.

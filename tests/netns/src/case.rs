@@ -119,6 +119,8 @@ pub struct Case {
     pub closed_by: &'static str,
     /// Whether the kernel may have been built without it.
     pub optional: bool,
+    /// Whether the control is made while no gate runs, whose ports would be in use.
+    pub alone: bool,
 }
 
 impl Case {
@@ -152,6 +154,7 @@ impl Case {
             who: &[Who::Agent, Who::Root],
             closed_by: "",
             optional: false,
+            alone: false,
         }
     }
 
@@ -228,6 +231,13 @@ impl Case {
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// Its control is made while no gate runs.
+    #[must_use]
+    pub fn alone(mut self) -> Self {
+        self.alone = true;
         self
     }
 

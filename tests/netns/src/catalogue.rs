@@ -4,6 +4,9 @@ use crate::case::{Case, Stage};
 
 mod datagrams;
 mod devices;
+mod elsewhere;
+mod inside;
+mod rings;
 mod streams;
 
 /// All cases, the ones that stop the gate last.
@@ -19,6 +22,18 @@ pub fn cases() -> Vec<Case> {
         ("Other transports", datagrams::other()),
         ("Routing headers and source routes", devices::routing()),
         ("Choice of the interface", devices::interfaces()),
+        ("io_uring", rings::uring()),
+        ("Below IP", rings::link()),
+        ("Other families", inside::families()),
+        ("The gate's ports", inside::ports()),
+        ("The gate's exemption", inside::exemption()),
+        ("The gate's process", inside::processes()),
+        ("Enforcement itself", inside::tamper()),
+        ("New namespaces", inside::namespaces()),
+        ("Other cgroups and passed sockets", elsewhere::cgroups()),
+        ("Older than the rules", elsewhere::older()),
+        ("Inbound", elsewhere::inbound()),
+        ("The gate's life", elsewhere::lifecycle()),
     ] {
         cases.extend(members.into_iter().map(|case| Case { group, ..case }));
     }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::attempt::{Attempt, Report, Site};
-use crate::case::{Case, Needs, Who};
+use crate::case::{Case, Form, Needs, Who};
 use crate::container::{Place, Started, User};
 use crate::gate::{self, Gate};
 use crate::judge::Sight;
@@ -20,6 +21,8 @@ mod stage;
 
 /// What exempt sockets are marked with (ISSUE5, *Constants*).
 pub const MARK: u32 = 0x5052_4f58;
+/// Has the stub listen at every address of the pod, so that one that is not refused answers.
+pub const EVERYWHERE: &str = "--everywhere";
 /// The agent's user.
 const AGENT: u32 = 1000;
 
@@ -111,7 +114,7 @@ impl Harness {
             scratch,
             count: 0,
         };
-        made.start_gate(&[])?;
+        made.start_gate(&[EVERYWHERE])?;
         Ok(made)
     }
 
@@ -153,6 +156,7 @@ impl Harness {
             gate_pid: self.gate.as_ref().map_or(0, Gate::process),
             gate_ports: gate::PORTS.into(),
             cgroup: self.cgroups.agent.display().to_string(),
+            outside: format!("/proc/{}/fd/{}", std::process::id(), self.topology.world.as_raw_fd()),
         }
     }
 
@@ -177,11 +181,32 @@ impl Harness {
         place.start(&self.programs.techniques, &[])
     }
 
+    /// Tries every case with enforcement off, those last that need the gate's ports for themselves; the gate is
+    /// killed by then.
+    ///
+    /// # Errors
+    /// When the harness fails, not a case.
+    pub fn controls(&mut self, cases: &[Case]) -> Result<BTreeMap<(&'static str, Who), Sight>> {
+        self.ensure_the_gate_leaves()?;
+        let mut sights = BTreeMap::new();
+        for alone in [false, true] {
+            if alone && let Some(gate) = self.gate.take() {
+                gate.kill()?;
+            }
+            for case in cases.iter().filter(|case| case.alone == alone && case.form != Form::Exec) {
+                for who in case.who {
+                    sights.insert((case.name, *who), self.control(case, *who)?);
+                }
+            }
+        }
+        Ok(sights)
+    }
+
     /// Tries a case with enforcement off, with what it needs.
     ///
     /// # Errors
     /// When the harness fails, not the case.
-    pub fn control(&mut self, case: &Case, who: Who) -> Result<Sight> {
+    fn control(&mut self, case: &Case, who: Who) -> Result<Sight> {
         let user = match (case.needs, who) {
             (Needs::Everything(_), _) => User::Mighty,
             (Needs::Capability(_), _) | (_, Who::Root) => User::ContainerRoot,
@@ -211,7 +236,13 @@ impl Harness {
     /// What arrived and what the gate took until now, for this attempt.
     fn seen(&mut self, attempt: Attempt, report: Report) -> Result<Sight> {
         let frames = self.sniffer.arrived()?;
-        let frames = frames.iter().map(|frame| (frame.is_of(&attempt), frame.told())).collect();
+        // How neighbours find each other does not count, unless somebody dressed up as that.
+        let frames = frames
+            .iter()
+            .map(|frame| (frame.is_of(&attempt), frame))
+            .filter(|(is_own, frame)| *is_own || !frame.is_neighbourly())
+            .map(|(is_own, frame)| (is_own, frame.told()))
+            .collect();
         let wanted = self.gate.as_mut().map_or_else(|| Ok(Vec::new()), Gate::took)?;
         Ok(Sight { attempt, report, frames, wanted })
     }

@@ -67,20 +67,28 @@ impl Frame {
         self.kind() == ARP || (self.kind() == IPV6 && discovery().unwrap_or(false))
     }
 
-    /// Whether it belongs to this attempt: by its marker, its destination or its port.
+    /// Whether it belongs to this attempt: by its marker, its destination, a group or a port.
     #[must_use]
     pub fn is_of(&self, attempt: &Attempt) -> bool {
         let holds = |bytes: &[u8]| self.0.windows(bytes.len()).any(|window| window == bytes);
-        let in_header = |bytes: &[u8]| self.part(26, 48).windows(4).any(|window| window == bytes);
-        let to_port = || {
+        // Addresses, options and what a membership report says after them.
+        let in_header =
+            |bytes: &[u8]| self.0.windows(4).skip(26).take(48).any(|window| window == bytes);
+        let at_port = || {
+            const ICMP: u8 = 1;
             let (protocol, .., at) = self.internet()?;
+            // Of what an error quotes, the port it was sent to.
+            let quoted = protocol == ICMP && self.number(at + 30) == attempt.port;
             let has_ports = [6, 17, 33, 132, 136].contains(&protocol);
-            Some(has_ports && self.number(at + 2) == attempt.port)
+            let ends = [self.number(at), self.number(at + 2)];
+            Some(quoted || has_ports && ends.contains(&attempt.port))
         };
         holds(attempt.marker.as_bytes())
             || (self.kind() == IPV6 && holds(&attempt.v6.octets()))
+            || (self.kind() == IPV6 && holds(&attempt.group6().octets()))
             || (self.kind() == IPV4 && in_header(&attempt.v4.octets()))
-            || to_port().unwrap_or(false)
+            || (self.kind() == IPV4 && in_header(&attempt.group4().octets()))
+            || at_port().unwrap_or(false)
     }
 
     /// In a few words: protocol, source, destination, port and length.
@@ -133,7 +141,7 @@ impl Sniffer {
         Ok(Self { socket, fence, to, head, processors: sys::processors() })
     }
 
-    /// All frames that have arrived since the last time, without those by which neighbours find each other.
+    /// All frames that have arrived since the last time.
     ///
     /// A fence is sent on each processor, because what one of them sends arrives in order: when all fences are there,
     /// so is all that was sent before.
@@ -160,7 +168,7 @@ impl Sniffer {
             let frame = self.next()?;
             if frame.kind() == FENCE {
                 fences += usize::from(frame.part(14, 8) == number.to_be_bytes());
-            } else if !frame.is_neighbourly() {
+            } else {
                 frames.push(frame);
             }
         }

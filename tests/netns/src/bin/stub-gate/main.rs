@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use netns::attempt::Report;
 use netns::gate::{INTAKE, PORTS, RESPONDER, Tell, Told};
+use netns::run::EVERYWHERE;
+use netns::topology::POD;
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -21,7 +23,12 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    for ip in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+    let mut at = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+    if std::env::args().any(|argument| argument == EVERYWHERE) {
+        let (v4, v6) = POD;
+        at.extend([Ipv4Addr::new(127, 1, 2, 3).into(), IpAddr::V4(v4), IpAddr::V6(v6)]);
+    }
+    for ip in at {
         for port in PORTS {
             let listener = TcpListener::bind((ip, port))?;
             std::thread::spawn(move || take(&listener, port));

@@ -131,6 +131,11 @@ impl Plan {
         Ok(Self { family, kind, protocol, form, call, to: target(attempt)? })
     }
 
+    /// Family, type and protocol.
+    pub(crate) fn kind(&self) -> (i32, i32, i32) {
+        (self.family, self.kind, self.protocol)
+    }
+
     pub(crate) fn open(&self) -> io::Result<OwnedFd> {
         sys::socket(self.family, self.kind, self.protocol)
     }
@@ -240,6 +245,27 @@ fn fast_open(attempt: &Attempt, socket: BorrowedFd<'_>, to: &Address) -> Met {
     sys::pending_error(socket).at("sendto")?;
     sys::send_to(socket, &payload(attempt), 0, None).at("send")?;
     heard(socket)
+}
+
+/// Joins a group whose address is the message: the kernel itself tells the wire of it.
+pub(crate) fn join(attempt: &Attempt) -> Met {
+    let index = sys::interface(&attempt.site.device).at("interface")?.to_ne_bytes();
+    let v6 = attempt.says("v6");
+    let (family, level, name) = if v6 {
+        (libc::AF_INET6, libc::IPPROTO_IPV6, libc::IPV6_ADD_MEMBERSHIP)
+    } else {
+        (libc::AF_INET, libc::IPPROTO_IP, libc::IP_ADD_MEMBERSHIP)
+    };
+    let socket = sys::socket(family, libc::SOCK_DGRAM, 0).at("socket")?;
+    let request = if v6 {
+        [&attempt.group6().octets()[..], &index].concat()
+    } else {
+        [&attempt.group4().octets()[..], &[0; 4], &index].concat()
+    };
+    sys::set_option(socket.as_fd(), level, name, &request).at("join")?;
+    // The kernel tells it a moment later, as long as somebody is in the group.
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    Ok(None)
 }
 
 /// The first line of what comes back.

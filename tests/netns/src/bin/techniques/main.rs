@@ -9,6 +9,12 @@ use netns::sys;
 
 mod inbound;
 mod inet;
+mod link;
+mod memory;
+mod ports;
+mod processes;
+mod tamper;
+mod uring;
 
 /// A technique as a program: what it is called and what it does.
 type Technique = (&'static str, fn(&Attempt) -> Met);
@@ -16,7 +22,18 @@ type Technique = (&'static str, fn(&Attempt) -> Met);
 /// Longer than any technique waits by itself.
 const PATIENCE: i32 = 4000;
 
-const TECHNIQUES: &[Technique] = &[("inet", inet::run), ("inbound", inbound::run)];
+const TECHNIQUES: &[Technique] = &[
+    ("inet", inet::run),
+    ("inbound", inbound::run),
+    ("group", inet::join),
+    ("packet", link::packet),
+    ("ports", ports::run),
+    ("processes", processes::run),
+    ("tamper", tamper::run),
+    ("uring", uring::run),
+    ("vsock", link::vsock),
+    ("xdp", link::xdp),
+];
 
 fn main() -> ExitCode {
     match serve() {

@@ -1,7 +1,7 @@
 //! Options, ancillary data and identities that make a socket leave by another way than its address says.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use netns::attempt::{At as _, Attempt, Stop};
 use netns::sys::{self, Address, Ancillary};
@@ -23,8 +23,12 @@ pub(super) fn whole_process(attempt: &Attempt) -> Result<(), Stop> {
     if attempt.says("as-gate") {
         sys::become_user(attempt.site.gate_uid, attempt.site.gate_uid).at("setuid")?;
     }
-    if attempt.says("new-network-first") {
-        sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNET).at("unshare")?;
+    if attempt.says("enter-world") {
+        let outside = std::fs::File::open(&attempt.site.outside).at("open")?;
+        sys::enter(outside.as_fd()).at("setns")?;
+    }
+    if attempt.says("new-cgroups") {
+        sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP).at("unshare")?;
     }
     Ok(())
 }
