@@ -19,7 +19,7 @@ const IMPURE: [&str; 8] =
     ["tokio", "hyper", "rand", "getrandom", "chrono", "jiff", "socket2", "mio"];
 
 /// Which package of this workspace may name which.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("tollgate-decide", &[]),
     ("tollgate-wire", &["tollgate-decide"]),
     ("tollgate-audit", &["tollgate-decide"]),
@@ -37,6 +37,7 @@ const EDGES: [(&str, &[&str]); 9] = [
             "tollgate-ebpf-shared",
         ],
     ),
+    ("tollgate-init", &["tollgate-launch", "tollgate-ebpf", "tollgate-ebpf-shared"]),
     ("xtask", &["tollgate-decide"]),
     ("e2e", &[]),
 ];

@@ -1,12 +1,12 @@
 //! What the programs publish of each redirected connection.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aya::{
     Pod,
     maps::{HashMap, MapData, MapError},
 };
-use ebpf_shared::{Endpoint, Words};
+use ebpf_shared::{Cgroup, Endpoint, Words};
 
 /// Where a redirected connection wanted to go, and who asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,15 @@ impl Origins {
         Some(Origin { wanted: address(&kept.wanted)?, cgroup: id(kept.cgroup) })
     }
 
+    /// As [`Origins::of`], if the connection was accepted at `at`, one of the addresses that the programs redirect to.
+    pub(crate) fn at(&self, peer: SocketAddr, at: SocketAddr) -> Option<Origin> {
+        let here = match at.ip().to_canonical() {
+            IpAddr::V4(ip) => ip == Ipv4Addr::LOCALHOST,
+            IpAddr::V6(ip) => ip == Ipv6Addr::LOCALHOST,
+        };
+        here.then(|| self.of(peer))?
+    }
+
     /// Removes the connections that came from a cgroup of which `gone` holds.
     pub(crate) fn forget(&mut self, gone: impl Fn(u64) -> bool) -> Result<(), MapError> {
         let all: Vec<_> = self.0.iter().collect::<Result<_, _>>()?;
@@ -66,12 +75,24 @@ impl Origins {
     }
 }
 
-fn id([low, high]: [u32; 2]) -> u64 {
+pub(crate) fn id([low, high]: Cgroup) -> u64 {
     u64::from(high) << 32 | u64::from(low)
 }
 
+/// The reverse of [`id`].
+pub(crate) fn halves(id: u64) -> Cgroup {
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is meant")]
+    let low = id as u32;
+    [low, (id >> 32) as u32]
+}
+
 pub(crate) fn endpoint(at: SocketAddr) -> Endpoint {
-    let octets = match at.ip() {
+    Endpoint { address: words(at.ip()), port: u32::from(at.port()) }
+}
+
+/// An address as the programs see it.
+pub(crate) fn words(ip: IpAddr) -> Words {
+    let octets = match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         IpAddr::V6(ip) => ip.octets(),
     };
@@ -80,7 +101,7 @@ pub(crate) fn endpoint(at: SocketAddr) -> Endpoint {
     for (word, chunk) in address.iter_mut().zip(words) {
         *word = u32::from_ne_bytes(*chunk);
     }
-    Endpoint { address, port: u32::from(at.port()) }
+    address
 }
 
 pub(crate) fn address(at: &Endpoint) -> Option<SocketAddr> {

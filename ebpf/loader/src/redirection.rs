@@ -4,7 +4,7 @@ use std::{
     io,
     net::SocketAddr,
     net::UdpSocket,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError, RwLock},
 };
 
@@ -12,9 +12,9 @@ use aya::EbpfLoader;
 use ebpf_shared::{INTAKE_CONSTANT, NETWORK_CONSTANT, RESPONDER_CONSTANT};
 
 use crate::{
-    EbpfError,
+    Attempts, EbpfError,
     origins::{Origin, Origins},
-    programs::{ProgramLink, Programs},
+    programs::{Programs, Scope},
 };
 
 /// Where the gate listens, on `127.0.0.1` and `::1`.
@@ -29,21 +29,23 @@ pub struct Ports {
 /// The programs, loaded once and attached to no cgroup yet. When this is dropped, nothing is attached any more.
 #[derive(Debug)]
 pub struct Redirection {
-    programs: Mutex<Programs>,
+    programs: Programs,
     origins: RwLock<Origins>,
+    attempts: Mutex<Option<Attempts>>,
 }
 
 /// All programs at one cgroup. Dropped, new sockets there go where they want.
 #[derive(Debug)]
 pub struct Links {
-    _links: Vec<ProgramLink>,
+    _links: Vec<OwnedFd>,
 }
 
 impl Redirection {
     /// Loads all programs for a gate that listens at `ports` in the network namespace of the calling thread.
     ///
     /// What a process in another network namespace would send to the gate is refused with EPERM: there it would
-    /// reach whoever listens at these ports.
+    /// reach whoever listens at these ports. In the gate's own nobody that is attached binds them or connects to them
+    /// by name.
     ///
     /// # Errors
     /// When the kernel or the privileges do not allow it.
@@ -56,9 +58,11 @@ impl Redirection {
             .override_global(INTAKE_CONSTANT, &intake, true)
             .override_global(RESPONDER_CONSTANT, &responder, true)
             .override_global(NETWORK_CONSTANT, &network, true);
-        let mut programs = Programs::load(&mut loader)?;
+        let mut programs = Programs::load(&mut loader, Scope::Host)?;
+        programs.fill("GATE_PORTS", &[intake, responder])?;
         let origins = RwLock::new(programs.origins()?);
-        Ok(Self { programs: Mutex::new(programs), origins })
+        let attempts = Mutex::new(Some(programs.attempts()?));
+        Ok(Self { programs, origins, attempts })
     }
 
     /// Attaches all programs to `cgroup`, an open folder of a cgroup v2 mount: from then on what its processes and
@@ -69,8 +73,7 @@ impl Redirection {
     /// # Errors
     /// When the privileges or the folder do not allow it. Nothing stays attached there then.
     pub fn attach(&self, cgroup: BorrowedFd<'_>) -> Result<Links, EbpfError> {
-        let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(Links { _links: programs.attach(cgroup)? })
+        Ok(Links { _links: self.programs.attach(cgroup)? })
     }
 
     /// Where the connection that the intake or the responder accepted from `peer` wanted to go, and who asked; or
@@ -80,11 +83,12 @@ impl Redirection {
     /// redirect has no origin, whatever its source. One system call; may be called from any thread.
     #[must_use]
     pub fn origin(&self, peer: SocketAddr, at: SocketAddr) -> Option<Origin> {
-        let here = match at.ip().to_canonical() {
-            std::net::IpAddr::V4(ip) => ip == std::net::Ipv4Addr::LOCALHOST,
-            std::net::IpAddr::V6(ip) => ip == std::net::Ipv6Addr::LOCALHOST,
-        };
-        here.then(|| self.origins.read().unwrap_or_else(PoisonError::into_inner).of(peer))?
+        self.origins.read().unwrap_or_else(PoisonError::into_inner).at(peer, at)
+    }
+
+    /// What the programs refuse from now on, at whichever cgroup, for one reader: nothing when it was taken before.
+    pub fn attempts(&self) -> Option<Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Forgets the connections that came from a cgroup of which `gone` holds: once its [`Links`] are dropped nobody

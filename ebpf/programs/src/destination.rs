@@ -1,6 +1,8 @@
 //! Decides from an address, a port and a protocol what becomes of a connect or a datagram.
 
-use tollgate_ebpf_shared::{DNS_PORT, Endpoint, Words, mapped};
+use tollgate_ebpf_shared::{DNS_PORT, Endpoint, Technique, Words, mapped};
+
+use crate::governed;
 
 pub const STREAM: u32 = 1;
 pub const DGRAM: u32 = 2;
@@ -27,7 +29,7 @@ pub enum Fate {
     /// It goes where an earlier call on this socket was sent; what that call wanted stays noted.
     Stay,
     /// It fails with EPERM.
-    Refuse,
+    Refuse(Technique),
     /// It goes to the gate.
     Redirect(Endpoint),
 }
@@ -54,6 +56,12 @@ impl Whereto {
         self.v6_socket
     }
 
+    /// The protocol of the socket.
+    #[inline(always)]
+    pub fn protocol(&self) -> u32 {
+        self.protocol
+    }
+
     /// The destination as the program named it.
     #[inline(always)]
     pub fn endpoint(&self) -> Endpoint {
@@ -68,39 +76,52 @@ impl Whereto {
         here && (self.port == gate.intake || self.port == gate.responder)
     }
 
-    /// TCP and connected UDP.
+    /// TCP and connected UDP. `redirected` says that this socket's last call was sent to the gate.
     #[inline(always)]
-    pub fn connect(&self, gate: Gate) -> Fate {
+    pub fn connect(&self, gate: Gate, redirected: bool) -> Fate {
         match self.protocol {
-            TCP if self.port == DNS_PORT => self.to_gate(gate.responder),
-            TCP if !self.is_loopback() => self.to_gate(gate.intake),
-            // Nobody connects to the intake by its own name: it has no destination to be judged by.
-            TCP if self.port == gate.intake => Fate::Refuse,
-            TCP => Fate::Allow,
-            UDP => self.datagram(gate),
-            _ => Fate::Refuse,
+            TCP | UDP => self.judge(gate, redirected),
+            _ => Fate::Refuse(Technique::UnreadableConnect),
         }
     }
 
     /// A datagram: questions for names go to the responder, the rest stays inside.
     #[inline(always)]
-    pub fn datagram(&self, gate: Gate) -> Fate {
-        if self.port == gate.responder && self.is_at(gate) {
-            // A connected IPv6 socket with a mapped destination asks again at each datagram.
-            Fate::Stay
-        } else if self.port == DNS_PORT {
-            self.to_gate(gate.responder)
-        } else if self.is_loopback() {
-            Fate::Allow
-        } else {
-            Fate::Refuse
-        }
+    pub fn datagram(&self, gate: Gate, redirected: bool) -> Fate {
+        self.judge(gate, redirected)
     }
 
     /// Where the gate is not: the loopback is the process's own, and may be another gate's; there is no way out.
     #[inline(always)]
     pub fn elsewhere(&self) -> Fate {
-        if self.is_loopback() { Fate::Allow } else { Fate::Refuse }
+        if self.is_loopback() { Fate::Allow } else { Fate::Refuse(Technique::Elsewhere) }
+    }
+
+    #[inline(always)]
+    fn judge(&self, gate: Gate, redirected: bool) -> Fate {
+        if redirected && self.is_at(gate) {
+            // The same call again: the programs of a cgroup above see what those below wrote, and a connected IPv6
+            // socket with a mapped destination asks at each datagram.
+            Fate::Stay
+        } else if self.port == DNS_PORT {
+            self.to_gate(gate.responder)
+        } else if self.is_loopback() || governed::is_own(&self.address) {
+            self.inside()
+        } else if self.protocol == TCP {
+            self.to_gate(gate.intake)
+        } else {
+            Fate::Refuse(Technique::Datagram)
+        }
+    }
+
+    /// Nobody connects to the gate by its own name: there is no destination to judge by.
+    #[inline(always)]
+    fn inside(&self) -> Fate {
+        if governed::is_gate_port(self.port) {
+            Fate::Refuse(Technique::GatePort)
+        } else {
+            Fate::Allow
+        }
     }
 
     #[inline(always)]

@@ -1,28 +1,48 @@
 //! Sends what the sockets of a cgroup say to the gate, refuses what the gate cannot read, and publishes where they
 //! wanted to go.
+//!
+//! May be attached twice: what one program sent to the gate, the same program at a cgroup above leaves as it is.
 #![no_std]
 #![no_main]
 
+mod address;
 mod destination;
+mod governed;
+mod option;
+mod packet;
+mod refusal;
 
 use aya_ebpf::{
-    Global,
+    EbpfContext as _, Global,
     btf_maps::{HashMap, SkStorage},
-    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_sk_storage_get},
-    macros::{btf_map, cgroup_sock, cgroup_sock_addr, sock_ops},
-    programs::{SockAddrContext, SockContext, SockOpsContext},
+    helpers::generated::{
+        bpf_get_netns_cookie, bpf_get_socket_uid, bpf_sk_storage_get, bpf_skb_cgroup_id,
+    },
+    macros::{btf_map, cgroup_skb, cgroup_sock, cgroup_sock_addr, cgroup_sockopt, sock_ops},
+    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext, SockoptContext},
 };
 use tollgate_ebpf_shared::{
-    CONNECTIONS, DNS_PORT, Endpoint, INTAKE_PORT, Origin, Redirected, WIRE_NONE, WIRE_V4, WIRE_V6,
-    Words, mapped,
+    CONNECTIONS, DNS_PORT, Endpoint, INTAKE_PORT, MARK, Origin, Redirected, Technique, WIRE_NONE,
+    WIRE_V4, WIRE_V6,
 };
 
-use crate::destination::{DGRAM, Fate, Gate, STREAM, TCP, UDP, Whereto};
+use crate::{
+    address::{local, v4, v6, write4, write6},
+    destination::{DGRAM, Fate, Gate, STREAM, TCP, UDP, Whereto},
+    governed::{caller, is_exempt},
+    refusal::{Attempt, NOWHERE},
+};
 
-/// Refuses the system call with EPERM.
+/// Refuses the system call with EPERM, or drops the packet.
 const REFUSE: i32 = 0;
 /// Lets the system call go on, with the address as it now is.
 const ALLOW: i32 = 1;
+
+/// The loopback interface has this index in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// A socket option longer than this is not copied for the program, and kernels before 6.5 then ask it to say so.
+const PAGE: i32 = 4096;
 
 /// The port of the intake. The three constants are read-only once loaded, so that the verifier knows their values and
 /// what they rule out is not run.
@@ -47,46 +67,53 @@ static WANTED: SkStorage<Redirected> = SkStorage::new();
 static ORIGINAL: HashMap<Endpoint, Origin, CONNECTIONS> = HashMap::new();
 
 /// Only TCP and UDP exist: UDP-Lite, ping, raw, SCTP and MPTCP pass hooks that the address programs never see.
+///
+/// The gate's sockets bear the mark by which the packet filter lets them out.
 #[cgroup_sock(sock_create)]
 pub fn sock_create(cx: SockContext) -> i32 {
     // SAFETY: the kernel passes a valid `bpf_sock`, and the verifier checks each load.
-    let (kind, protocol) = unsafe { ((*cx.sock).type_, (*cx.sock).protocol) };
-    match (kind, protocol) {
-        (STREAM, TCP) | (DGRAM, UDP) => ALLOW,
-        _ => REFUSE,
+    let (family, kind, protocol) =
+        unsafe { ((*cx.sock).family, (*cx.sock).type_, (*cx.sock).protocol) };
+    let cgroup = caller();
+    if !matches!((kind, protocol), (STREAM, TCP) | (DGRAM, UDP)) {
+        let technique = Technique::SocketType;
+        let attempt = Attempt { technique, family, protocol, option: 0, destination: NOWHERE };
+        refusal::by_caller(&attempt, cgroup);
+        return REFUSE;
     }
+    if is_exempt(&cgroup) {
+        // SAFETY: the verifier checks that the field may be written.
+        unsafe { (&raw mut (*cx.sock).mark).write_volatile(MARK) };
+    }
+    ALLOW
 }
 
 #[cgroup_sock_addr(connect4)]
 pub fn connect4(cx: SockAddrContext) -> i32 {
     let to = v4(&cx);
     let fate = connect(&cx, &to);
-    remember(&cx, &to, &fate);
-    enact4(&cx, &fate)
+    enact4(&cx, &to, &fate)
 }
 
 #[cgroup_sock_addr(connect6)]
 pub fn connect6(cx: SockAddrContext) -> i32 {
     let to = v6(&cx);
     let fate = connect(&cx, &to);
-    remember(&cx, &to, &fate);
-    enact6(&cx, &fate)
+    enact6(&cx, &to, &fate)
 }
 
 #[cgroup_sock_addr(sendmsg4)]
 pub fn sendmsg4(cx: SockAddrContext) -> i32 {
     let to = v4(&cx);
     let fate = datagram(&cx, &to);
-    remember(&cx, &to, &fate);
-    enact4(&cx, &fate)
+    enact4(&cx, &to, &fate)
 }
 
 #[cgroup_sock_addr(sendmsg6)]
 pub fn sendmsg6(cx: SockAddrContext) -> i32 {
     let to = v6(&cx);
     let fate = datagram(&cx, &to);
-    remember(&cx, &to, &fate);
-    enact6(&cx, &fate)
+    enact6(&cx, &to, &fate)
 }
 
 /// An answer of the responder appears to come from the server that was asked.
@@ -109,6 +136,68 @@ pub fn getpeername4(cx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(cx: SockAddrContext) -> i32 {
     disguise6(&cx)
+}
+
+/// The gate's ports are nobody else's, also while it does not listen.
+#[cgroup_sock_addr(bind4)]
+pub fn bind4(cx: SockAddrContext) -> i32 {
+    let at = v4(&cx);
+    bind(&cx, &at)
+}
+
+#[cgroup_sock_addr(bind6)]
+pub fn bind6(cx: SockAddrContext) -> i32 {
+    let at = v6(&cx);
+    bind(&cx, &at)
+}
+
+/// Refuses the options that choose a way or a mark. Defence in depth: control messages do the same unseen, which is
+/// why packets are judged by their interface.
+#[cgroup_sockopt(setsockopt)]
+pub fn setsockopt(cx: SockoptContext) -> i32 {
+    // SAFETY: the kernel passes a valid context, and the verifier checks each load.
+    let (level, name, length) = unsafe {
+        let cx = cx.sockopt;
+        ((*cx).level, (*cx).optname, (&raw const (*cx).optlen).read_volatile())
+    };
+    if option::is_kept_back(level, name) {
+        let cgroup = caller();
+        if !is_exempt(&cgroup) {
+            let technique = Technique::SocketOption;
+            let option = (level as u32) << 16 | (name as u32 & 0xffff);
+            let (family, protocol) = family_and_protocol(&cx);
+            let attempt = Attempt { technique, family, protocol, option, destination: NOWHERE };
+            refusal::by_option(&attempt, cgroup);
+            return REFUSE;
+        }
+    }
+    if length > PAGE {
+        // The kernel's own handler reads the value from the caller; anything else is taken for a mistake.
+        // SAFETY: the verifier checks that the field may be written.
+        unsafe { (&raw mut (*cx.sockopt).optlen).write_volatile(0) };
+    }
+    ALLOW
+}
+
+/// Nothing that is governed leaves by an interface. By the interface and never by the address: what is bound to one
+/// leaves by it although it is addressed to loopback.
+#[cgroup_skb(egress)]
+pub fn egress(cx: SkBuffContext) -> i32 {
+    // SAFETY: the kernel passes a valid context, and the verifier checks the load.
+    if unsafe { (*cx.skb.skb).ifindex } == LOOPBACK {
+        return ALLOW;
+    }
+    // SAFETY: the kernel passes a valid context.
+    let cgroup = governed::cgroup(unsafe { bpf_skb_cgroup_id(cx.as_ptr().cast()) });
+    if is_exempt(&cgroup) {
+        return ALLOW;
+    }
+    let packet::Headers { family, protocol, destination } = packet::headers(&cx);
+    let attempt =
+        Attempt { technique: Technique::Egress, family, protocol, option: 0, destination };
+    // SAFETY: as above.
+    refusal::by_socket(&attempt, cgroup, unsafe { bpf_get_socket_uid(cx.as_ptr().cast()) });
+    REFUSE
 }
 
 /// Publishes a redirected connection before the gate can accept it, and forgets it when it closes.
@@ -155,24 +244,6 @@ pub fn established(cx: SockOpsContext) -> u32 {
     1
 }
 
-/// The socket's own address, in both forms, read word by word before either is chosen: a load in each branch is
-/// merged by the compiler into one at a computed offset, which the verifier refuses.
-#[inline(always)]
-fn local(cx: &SockOpsContext) -> (Words, Words) {
-    // SAFETY: the kernel passes a valid context, and the verifier checks each load.
-    unsafe {
-        let v4 = (&raw const (*cx.ops).local_ip4).read_volatile();
-        let ip = (&raw const (*cx.ops).local_ip6).cast::<u32>();
-        let v6 = [
-            ip.read_volatile(),
-            ip.add(1).read_volatile(),
-            ip.add(2).read_volatile(),
-            ip.add(3).read_volatile(),
-        ];
-        (mapped(v4), v6)
-    }
-}
-
 #[inline(always)]
 fn gate() -> Gate {
     Gate { intake: INTAKE.load() as u16, responder: RESPONDER.load() as u16 }
@@ -188,20 +259,46 @@ fn is_elsewhere(cx: &SockAddrContext) -> bool {
 
 #[inline(always)]
 fn connect(cx: &SockAddrContext, to: &Whereto) -> Fate {
-    if is_elsewhere(cx) { to.elsewhere() } else { to.connect(gate()) }
+    if is_exempt(&caller()) {
+        // Also the gate makes nothing that could not be read.
+        match to.protocol() {
+            TCP | UDP => Fate::Allow,
+            _ => Fate::Refuse(Technique::UnreadableConnect),
+        }
+    } else if is_elsewhere(cx) {
+        to.elsewhere()
+    } else {
+        to.connect(gate(), was_redirected(cx))
+    }
 }
 
 #[inline(always)]
 fn datagram(cx: &SockAddrContext, to: &Whereto) -> Fate {
-    if is_elsewhere(cx) { to.elsewhere() } else { to.datagram(gate()) }
+    if is_exempt(&caller()) {
+        Fate::Allow
+    } else if is_elsewhere(cx) {
+        to.elsewhere()
+    } else {
+        to.datagram(gate(), was_redirected(cx))
+    }
 }
 
-/// The cgroup of the process that calls, in two words: a socket handed over speaks for who uses it.
 #[inline(always)]
-fn caller() -> [u32; 2] {
-    // SAFETY: the helper has no arguments.
-    let id = unsafe { bpf_get_current_cgroup_id() };
-    [id as u32, (id >> 32) as u32]
+fn bind(cx: &SockAddrContext, at: &Whereto) -> i32 {
+    let wanted = at.endpoint();
+    let cgroup = caller();
+    if !governed::is_gate_port(wanted.port as u16) || is_exempt(&cgroup) || is_elsewhere(cx) {
+        return ALLOW;
+    }
+    report(cx, at, Technique::BindGatePort);
+    REFUSE
+}
+
+/// Whether the last call on this socket was sent to the gate.
+#[inline(always)]
+fn was_redirected(cx: &SockAddrContext) -> bool {
+    // SAFETY: the pointer is null or valid for the duration of the call.
+    unsafe { WANTED.get_ptr_mut(cx).as_ref() }.is_some_and(|kept| kept.wire != WIRE_NONE)
 }
 
 /// Keeps where the socket wanted to go, or that it goes there by itself.
@@ -210,9 +307,15 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
     let wire = match *fate {
         Fate::Redirect(at) if to.is_v6() && at.address[2] == 0 => WIRE_V6,
         Fate::Redirect(_) => WIRE_V4,
-        Fate::Stay => return,
-        Fate::Allow | Fate::Refuse => {
+        Fate::Stay => {
             // SAFETY: the pointer is null or valid for the duration of the call.
+            if let Some(kept) = unsafe { WANTED.get_ptr_mut(cx).as_mut() } {
+                kept.origin.cgroup = caller();
+            }
+            return;
+        }
+        Fate::Allow | Fate::Refuse(_) => {
+            // SAFETY: as above.
             if let Some(kept) = unsafe { WANTED.get_ptr_mut(cx).as_mut() } {
                 kept.wire = WIRE_NONE;
             }
@@ -228,48 +331,33 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
 }
 
 #[inline(always)]
-fn v4(cx: &SockAddrContext) -> Whereto {
+fn report(cx: &SockAddrContext, to: &Whereto, technique: Technique) {
+    // SAFETY: the kernel passes a valid context, and the verifier checks the load.
+    let family = unsafe { (*cx.sock_addr).family };
+    let (protocol, destination) = (to.protocol(), to.endpoint());
+    let attempt = Attempt { technique, family, protocol, option: 0, destination };
+    refusal::by_caller(&attempt, caller());
+}
+
+/// Of the socket whose option is set; a pointer that is null says nothing.
+#[inline(always)]
+fn family_and_protocol(cx: &SockoptContext) -> (u32, u32) {
     // SAFETY: the kernel passes a valid context, and the verifier checks each load.
     unsafe {
-        let cx = cx.sock_addr;
-        Whereto::new(
-            mapped((&raw const (*cx).user_ip4).read_volatile()),
-            (&raw const (*cx).user_port).read_volatile(),
-            (*cx).protocol,
-            false,
-        )
+        let sk = (*cx.sockopt).__bindgen_anon_1.sk;
+        if sk.is_null() { (0, 0) } else { ((*sk).family, (*sk).protocol) }
     }
 }
 
 #[inline(always)]
-fn v6(cx: &SockAddrContext) -> Whereto {
-    // SAFETY: as in `v4`.
-    unsafe {
-        let cx = cx.sock_addr;
-        Whereto::new(read6(cx), (&raw const (*cx).user_port).read_volatile(), (*cx).protocol, true)
-    }
-}
-
-/// The address word by word: older verifiers refuse wider loads.
-#[inline(always)]
-unsafe fn read6(cx: *const aya_ebpf::bindings::bpf_sock_addr) -> Words {
-    // SAFETY: the caller passes the context; the verifier checks each load.
-    unsafe {
-        let ip = (&raw const (*cx).user_ip6).cast::<u32>();
-        [
-            ip.read_volatile(),
-            ip.add(1).read_volatile(),
-            ip.add(2).read_volatile(),
-            ip.add(3).read_volatile(),
-        ]
-    }
-}
-
-#[inline(always)]
-fn enact4(cx: &SockAddrContext, fate: &Fate) -> i32 {
+fn enact4(cx: &SockAddrContext, to: &Whereto, fate: &Fate) -> i32 {
+    remember(cx, to, fate);
     match *fate {
         Fate::Allow | Fate::Stay => ALLOW,
-        Fate::Refuse => REFUSE,
+        Fate::Refuse(technique) => {
+            report(cx, to, technique);
+            REFUSE
+        }
         Fate::Redirect(at) => {
             write4(cx, &at);
             ALLOW
@@ -278,43 +366,19 @@ fn enact4(cx: &SockAddrContext, fate: &Fate) -> i32 {
 }
 
 #[inline(always)]
-fn enact6(cx: &SockAddrContext, fate: &Fate) -> i32 {
+fn enact6(cx: &SockAddrContext, to: &Whereto, fate: &Fate) -> i32 {
+    remember(cx, to, fate);
     match *fate {
         Fate::Allow | Fate::Stay => ALLOW,
-        Fate::Refuse => REFUSE,
+        Fate::Refuse(technique) => {
+            report(cx, to, technique);
+            REFUSE
+        }
         Fate::Redirect(at) => {
             write6(cx, &at);
             ALLOW
         }
     }
-}
-
-#[inline(always)]
-fn write4(cx: &SockAddrContext, at: &Endpoint) {
-    // SAFETY: the verifier checks that these fields may be written.
-    unsafe {
-        (&raw mut (*cx.sock_addr).user_ip4).write_volatile(at.address[3]);
-        (&raw mut (*cx.sock_addr).user_port).write_volatile(port_field(at.port));
-    }
-}
-
-#[inline(always)]
-fn write6(cx: &SockAddrContext, at: &Endpoint) {
-    // SAFETY: the verifier checks that these fields may be written.
-    unsafe {
-        let ip = (&raw mut (*cx.sock_addr).user_ip6).cast::<u32>();
-        ip.write_volatile(at.address[0]);
-        ip.add(1).write_volatile(at.address[1]);
-        ip.add(2).write_volatile(at.address[2]);
-        ip.add(3).write_volatile(at.address[3]);
-        (&raw mut (*cx.sock_addr).user_port).write_volatile(port_field(at.port));
-    }
-}
-
-/// The kernel keeps a port in network order in the low half of a word.
-#[inline(always)]
-fn port_field(port: u32) -> u32 {
-    u32::from((port as u16).to_be())
 }
 
 #[inline(always)]

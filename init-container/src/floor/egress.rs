@@ -1,0 +1,33 @@
+//! What leaves: decided after routing and address translation, by the interface that is really taken.
+
+use super::{DROPPED_FORWARD, DROPPED_OUT, Floor, PROBE_PASSED, text::Chain};
+use crate::ports::MARK;
+
+/// Neighbour discovery of the kernel itself, which no socket owns; without it IPv6 has no neighbours.
+pub(super) const NEIGHBOURS_OUT: &str =
+    "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } accept";
+
+/// The documentation networks (RFC 5737, RFC 3849): no real destination, so what passes is a probe.
+const DOCUMENTATION: [&str; 2] = ["ip daddr 192.0.2.0/24", "ip6 daddr 2001:db8::/32"];
+
+pub(super) fn chains(floor: &Floor) -> [Chain; 2] {
+    let mut out = Chain::new("leave", "type filter hook postrouting priority 300; policy drop;")
+        .rule("oifname \"lo\" accept")
+        .rule(of_others(floor.gate.uid, DROPPED_OUT));
+    for network in DOCUMENTATION {
+        out = out.rule(format!("meta mark {MARK:#x} {network} counter name {PROBE_PASSED} drop"));
+    }
+    let out = out
+        .rule(format!("meta mark {MARK:#x} accept"))
+        .rule(NEIGHBOURS_OUT)
+        .rule(format!("counter name {DROPPED_OUT}"));
+    let through = Chain::new("pass", "type filter hook forward priority 0; policy drop;")
+        .rule(format!("counter name {DROPPED_FORWARD}"));
+    [out, through]
+}
+
+/// A packet whose socket belongs to another user than the gate is dropped whatever its mark: with `CAP_NET_RAW` a mark
+/// can be set on a packet socket, past every program. The kernel's own packets have no user and go on.
+pub(super) fn of_others(gate: u32, counter: &str) -> String {
+    format!("meta skuid != {gate} counter name {counter} drop")
+}

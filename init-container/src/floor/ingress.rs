@@ -1,0 +1,65 @@
+//! What enters: answers to the gate's own sockets, the declared ports by way of the gate, and nothing else.
+
+use super::{DROPPED_IN, Floor, set, text::Chain};
+use crate::{
+    mode::Mode,
+    ports::{CAME_IN, GATE, HEALTH, INBOUND, MARK},
+};
+
+pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
+    let mut enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
+        .rule("iifname \"lo\" accept")
+        .rule(format!("tcp dport {HEALTH} accept"));
+    if !floor.inbound.is_empty() {
+        enter = enter.rule(format!("tcp dport {INBOUND} ct status dnat accept"));
+    }
+    let gate = set(&GATE);
+    for protocol in ["tcp", "udp"] {
+        enter = enter.rule(format!("{protocol} dport {gate} counter name {DROPPED_IN} drop"));
+    }
+    for rule in answers(floor.mode) {
+        enter = enter.rule(rule);
+    }
+    // Neighbours and routers of IPv6, and what tells a sender that its packets are too big. Nothing else of ICMP.
+    let enter = enter
+        .rule(
+            "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert, packet-too-big } accept",
+        )
+        .rule("icmp type destination-unreachable icmp code frag-needed accept")
+        .rule(format!("counter name {DROPPED_IN}"));
+    receive(floor).into_iter().chain([enter]).collect()
+}
+
+/// Answers to what the gate sent.
+///
+/// By its sockets where they are marked, which needs no list of connections: a socket with another mark is somebody
+/// else's; one that matches as a socket but has no mark to look at is closing or opening, and the kernel answers for it.
+fn answers(mode: Mode) -> Vec<String> {
+    match mode {
+        Mode::Kernel => vec![
+            format!("socket mark {MARK:#x} accept"),
+            format!("socket mark != {MARK:#x} counter name {DROPPED_IN} drop"),
+            "meta l4proto tcp socket transparent 0 accept".to_owned(),
+        ],
+        Mode::NftCgroup | Mode::NftUser => vec![format!("ct mark {MARK:#x} accept")],
+    }
+}
+
+/// Declared ports go to the gate, which dials the application itself; only a connection's first packet comes here.
+fn receive(floor: &Floor) -> Option<Chain> {
+    let tracked = floor.mode != Mode::Kernel;
+    if floor.inbound.is_empty() && !tracked {
+        return None;
+    }
+    let mark = if tracked { format!(" ct mark set {CAME_IN:#x}") } else { String::new() };
+    let mut chain = Chain::new("receive", "type nat hook prerouting priority -100; policy accept;");
+    if tracked {
+        chain = chain.rule(format!("iifname != \"lo\" tcp dport {HEALTH}{mark} accept"));
+    }
+    if !floor.inbound.is_empty() {
+        let declared = set(&floor.inbound);
+        chain = chain
+            .rule(format!("iifname != \"lo\" tcp dport {declared}{mark} redirect to :{INBOUND}"));
+    }
+    Some(chain)
+}
