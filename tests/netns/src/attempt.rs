@@ -49,6 +49,15 @@ pub struct Site {
     pub outside: String,
 }
 
+impl Site {
+    /// The link-local address that the kernel made of the world's link address (RFC 4291, appendix A).
+    #[must_use]
+    pub fn neighbour(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.world_link;
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+    }
+}
+
 impl Attempt {
     /// The destination of this family.
     #[must_use]

@@ -256,8 +256,8 @@ impl Case {
         let v6 = attempt.says("v6");
         let mut to = attempt.to(v6);
         if attempt.says("to-neighbour") {
-            let (v4, v6_world) = attempt.site.world;
-            to.set_ip(if v6 { IpAddr::V6(v6_world) } else { IpAddr::V4(v4) });
+            let (v4, link_local) = (attempt.site.world.0, attempt.site.neighbour());
+            to.set_ip(if v6 { IpAddr::V6(link_local) } else { IpAddr::V4(v4) });
         }
         to
     }

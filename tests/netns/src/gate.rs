@@ -23,6 +23,8 @@ pub const HEALTH: u16 = 16815;
 pub const RESPONDER: u16 = 16853;
 /// All of them.
 pub const PORTS: [u16; 6] = [INTAKE, PROXY, INBOUND, CONTROL, HEALTH, RESPONDER];
+/// Names the folder of the programs' maps.
+pub const MAPS: &str = "--maps";
 /// The user it runs as.
 pub const UID: u32 = 16801;
 

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod case;
 pub mod catalogue;
 pub mod container;
+pub mod enforcement;
 pub mod gate;
 pub mod judge;
 pub mod run;

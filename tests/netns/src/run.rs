@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::attempt::{Attempt, Report, Site};
-use crate::case::{Case, Form, Needs, Who};
+use crate::case::{Case, Form, Needs, Stage, Who};
 use crate::container::{Place, Started, User};
+use crate::enforcement::Enforcement;
 use crate::gate::{self, Gate};
 use crate::judge::Sight;
 use crate::sniffer::Sniffer;
@@ -42,6 +43,7 @@ pub struct Harness {
     crew: BTreeMap<(PathBuf, u8), Started>,
     older: BTreeMap<(&'static str, Who), (Started, Attempt)>,
     another: Option<PathBuf>,
+    enforcement: Option<Enforcement>,
     gate: Option<Gate>,
     sniffer: Sniffer,
     cgroups: Cgroups,
@@ -106,6 +108,7 @@ impl Harness {
             crew,
             older,
             another: None,
+            enforcement: None,
             gate: None,
             sniffer,
             cgroups,
@@ -202,6 +205,61 @@ impl Harness {
         Ok(sights)
     }
 
+    /// Brings enforcement into force and starts the gate's stub behind it. What has to be older than that is made
+    /// first.
+    ///
+    /// # Errors
+    /// When the harness fails, or the gate cannot leave afterwards.
+    pub fn enforce(&mut self, cases: &[Case]) -> Result<()> {
+        self.prepare_older(cases)?;
+        if let Some(gate) = self.gate.take() {
+            gate.kill()?;
+        }
+        let installed = Enforcement::install(&self.topology, &self.cgroups, &self.scratch.0)?;
+        self.enforcement = Some(installed);
+        self.restart()?;
+        self.ensure_the_gate_leaves()
+    }
+
+    /// Starts the gate's stub behind what is in force.
+    fn restart(&mut self) -> Result<()> {
+        let enforcement = self.enforcement.as_ref().context("nothing is in force")?;
+        let maps = text(&enforcement.maps())?;
+        self.start_gate(&[gate::MAPS, &maps])
+    }
+
+    /// Tries every case with enforcement on: those without a gate, and those with a new one, last.
+    ///
+    /// # Errors
+    /// When the harness fails, not a case.
+    pub fn trials(&mut self, cases: &[Case]) -> Result<BTreeMap<(&'static str, Who), Sight>> {
+        let mut sights = BTreeMap::new();
+        for case in cases.iter().filter(|case| case.form != Form::Exec) {
+            match case.stage {
+                Stage::WithoutGate => {
+                    if let Some(gate) = self.gate.take() {
+                        gate.kill()?;
+                    }
+                }
+                Stage::AfterRestart if self.gate.is_none() => self.restart()?,
+                Stage::AfterRestart
+                | Stage::Container
+                | Stage::Nested
+                | Stage::Another
+                | Stage::Outside
+                | Stage::Passed
+                | Stage::PassedConnected
+                | Stage::MovedIn
+                | Stage::Older
+                | Stage::Inbound => {}
+            }
+            for who in case.who {
+                sights.insert((case.name, *who), self.enforced(case, *who)?);
+            }
+        }
+        Ok(sights)
+    }
+
     /// Tries a case with enforcement off, with what it needs.
     ///
     /// # Errors
@@ -219,7 +277,7 @@ impl Harness {
     ///
     /// # Errors
     /// When the harness fails, not the case.
-    pub fn enforced(&mut self, case: &Case, who: Who) -> Result<Sight> {
+    fn enforced(&mut self, case: &Case, who: Who) -> Result<Sight> {
         let user = match who {
             Who::Agent => User::Plain(AGENT),
             Who::Root => User::ContainerRoot,

@@ -6,15 +6,16 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::attempt::Attempt;
+use crate::gate;
 use crate::sys::{self, Address};
-use crate::topology::{DEVICE, PEER, Topology, inside};
+use crate::topology::{PEER, Topology, WORLD, inside};
 
 const ETH_P_ALL: u16 = 3;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
-/// The second EtherType for local experiments (IEEE 802): the first is the techniques'.
-const FENCE: u16 = 0x88b6;
+/// The port that a fence goes to: discard (RFC 863), which no attempt has.
+const FENCE: u16 = 9;
 const PATIENCE: i32 = 5000;
 
 /// One frame that arrived in the world.
@@ -91,6 +92,15 @@ impl Frame {
             || at_port().unwrap_or(false)
     }
 
+    /// Whether it is this fence: a datagram that ends with its number.
+    fn is_fence(&self, number: u64) -> bool {
+        const UDP: u8 = 17;
+        let ends = || self.0.ends_with(&number.to_be_bytes());
+        self.internet().is_some_and(|(protocol, .., at)| {
+            protocol == UDP && self.number(at + 2) == FENCE && ends()
+        })
+    }
+
     /// In a few words: protocol, source, destination, port and length.
     #[must_use]
     pub fn told(&self) -> String {
@@ -111,12 +121,12 @@ pub struct Sniffer {
     socket: OwnedFd,
     fence: OwnedFd,
     to: Address,
-    head: Vec<u8>,
     processors: usize,
 }
 
 impl Sniffer {
-    /// Begins to listen. Fences are sent by a packet socket of the pod's network that bears `mark`, as the gate's do.
+    /// Begins to listen. Fences are datagrams of a socket in the pod's network that belongs to the gate's user and
+    /// bears `mark`, as the gate's do, but to no cgroup of the pod's: the floor lets them out, and no program sees them.
     ///
     /// # Errors
     /// Without the privilege to open packet sockets.
@@ -130,15 +140,15 @@ impl Sniffer {
             sys::set_number(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, room)?;
             Ok(socket)
         })?;
-        let (own, other) = topology.links;
-        let (fence, to) = inside(&topology.pod, || {
-            let fence = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, 0)?;
+        let fence = inside(&topology.pod, || {
+            sys::files_as(gate::UID);
+            let fence = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
             let value = mark.to_ne_bytes();
             sys::set_option(fence.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, &value)?;
-            Ok((fence, Address::packet(sys::interface(DEVICE)?, FENCE, other)))
+            Ok(fence)
         })?;
-        let head = [&other[..], &own, &FENCE.to_be_bytes()].concat();
-        Ok(Self { socket, fence, to, head, processors: sys::processors() })
+        let to = Address::inet((WORLD.0, FENCE).into(), 0);
+        Ok(Self { socket, fence, to, processors: sys::processors() })
     }
 
     /// All frames that have arrived since the last time.
@@ -151,12 +161,11 @@ impl Sniffer {
     pub fn arrived(&self) -> Result<Vec<Frame>> {
         let number = crate::random()?;
         for processor in 0..self.processors {
-            let frame = [&self.head[..], &number.to_be_bytes(), &[0; 46]].concat();
-            let (fence, to) = (&self.fence, &self.to);
+            let (fence, to, number) = (&self.fence, &self.to, number.to_be_bytes());
             std::thread::scope(|scope| {
                 let thread = scope.spawn(move || {
                     sys::pin_to_processor(processor)?;
-                    sys::send_to(fence.as_fd(), &frame, 0, Some(to))
+                    sys::send_to(fence.as_fd(), &number, 0, Some(to))
                 });
                 thread.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked")))
             })
@@ -166,8 +175,8 @@ impl Sniffer {
         let mut fences = 0;
         while fences < self.processors {
             let frame = self.next()?;
-            if frame.kind() == FENCE {
-                fences += usize::from(frame.part(14, 8) == number.to_be_bytes());
+            if frame.is_fence(number) {
+                fences += 1;
             } else {
                 frames.push(frame);
             }

@@ -16,7 +16,7 @@ mod message;
 mod process;
 pub use message::{Ancillary, receive_descriptor, send_descriptor, send_many, send_message};
 pub use process::{
-    become_user, bound_capabilities, close_on_exec, duplicate, enter, fork, mount,
+    become_user, bound_capabilities, close_on_exec, duplicate, enter, files_as, fork, mount,
     no_new_privileges, pin_to_processor, processors, share_nothing, unmount, unshare, wait_for,
 };
 

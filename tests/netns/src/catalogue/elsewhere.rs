@@ -57,6 +57,13 @@ pub(super) fn cgroups() -> Vec<Case> {
             Stage::Passed,
         ),
         case(
+            "passed_udp_mark",
+            "a UDP socket made outside the pod, passed in and given the gate's mark",
+            "udp v4 passed mark",
+            Stage::Passed,
+        )
+        .needs(Needs::Capability("CAP_NET_RAW")),
+        case(
             "passed_connected_udp",
             "a UDP socket connected outside the pod and passed in",
             "udp v4 passed connected",
@@ -143,6 +150,13 @@ pub(super) fn lifecycle() -> Vec<Case> {
         without("killed_tcp6", "the same over IPv6", "tcp v6")
             .refused(&["ECONNREFUSED"])
             .closed("connect6: fails closed"),
+        without(
+            "killed_tcp6_own_source",
+            "the same from the pod's own address: the kernel's RST to ::1",
+            "tcp v6 bound",
+        )
+        .refused(&["ECONNREFUSED"])
+        .closed("connect6: fails closed; nftables postrouting"),
         without("killed_udp4", "UDP while the gate is killed", "udp v4").closed("sendmsg4"),
         without("killed_dns", "a question while the gate is killed", "udp v4 dns")
             .refused(&["ECONNREFUSED"])

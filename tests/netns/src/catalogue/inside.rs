@@ -49,6 +49,14 @@ pub(super) fn exemption() -> Vec<Case> {
             "udp v4 mark-cmsg pktinfo to-loopback",
         )
         .closed("cgroup_skb egress"),
+        case("mark_as_gate", "SO_MARK on a socket opened as the gate's user, UDP", "udp v4 mark files-as-gate")
+            .closed("setsockopt"),
+        case(
+            "mark_message_as_gate",
+            "the mark and IP_PKTINFO as ancillary data on a socket opened as the gate's user, to 127.0.0.1",
+            "udp v4 mark-cmsg pktinfo to-loopback files-as-gate",
+        )
+        .closed("cgroup_skb egress"),
         Case::inet("as_gate_tcp", "setuid() to the gate's user, TCP", "tcp v4 as-gate")
             .needs(Needs::Capability("CAP_SETUID"))
             .only(Form::Pod)

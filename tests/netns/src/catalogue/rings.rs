@@ -49,6 +49,27 @@ pub(super) fn link() -> Vec<Case> {
             "as-neighbour",
         ),
         case("packet_mark", "AF_PACKET with the gate's mark", "mark"),
+        case(
+            "packet_mark_as_gate",
+            "AF_PACKET with the gate's mark, opened as the gate's user",
+            "mark files-as-gate",
+        ),
+        case("packet_mark_message", "AF_PACKET with the mark as ancillary data", "mark-cmsg"),
+        case(
+            "packet_mark_message_as_gate",
+            "AF_PACKET with the mark as ancillary data, opened as the gate's user",
+            "mark-cmsg files-as-gate",
+        ),
+        case(
+            "packet_arp_as_gate",
+            "AF_PACKET, dressed as ARP, opened as the gate's user",
+            "as-arp files-as-gate",
+        ),
+        case(
+            "packet_neighbour_as_gate",
+            "AF_PACKET, dressed as a solicitation, opened as the gate's user",
+            "as-neighbour files-as-gate",
+        ),
         Case::of("xdp", "xdp", "AF_XDP in copy mode", "")
             .needs(raw)
             .only(Form::Pod)

@@ -1,6 +1,6 @@
 //! Connections: all of them end at the gate, which knows where they wanted to go.
 
-use crate::case::{Case, Form, Needs, Seen};
+use crate::case::{Case, Form, Needs};
 
 pub(super) fn tcp() -> Vec<Case> {
     let case = Case::inet;
@@ -20,8 +20,7 @@ pub(super) fn tcp() -> Vec<Case> {
             "connect() of a socket bound to the pod's IPv6 address",
             "tcp v6 bound",
         )
-        .sees(Seen::NoAnswer)
-        .closed("connect6; nftables postrouting (the kernel's own RST to ::1)")
+        .to_gate()
         .only(Form::Pod),
         case(
             "tcp6_link_local",

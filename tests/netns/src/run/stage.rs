@@ -90,7 +90,7 @@ impl Harness {
     ///
     /// # Errors
     /// When a connection cannot be made.
-    pub fn prepare_older(&mut self, cases: &[Case]) -> Result<()> {
+    pub(super) fn prepare_older(&mut self, cases: &[Case]) -> Result<()> {
         for case in cases.iter().filter(|case| case.stage == Stage::Older) {
             for who in case.who {
                 let user = match who {

@@ -1,15 +1,22 @@
 //! Plays the gate in its container: takes what the kernel leads to it and asks where that wanted to go.
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{
+    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
+};
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use ebpf::Pinned;
 use netns::attempt::Report;
-use netns::gate::{INTAKE, PORTS, RESPONDER, Tell, Told};
+use netns::gate::{INTAKE, MAPS, PORTS, RESPONDER, Tell, Told};
 use netns::run::EVERYWHERE;
 use netns::topology::POD;
 
+/// The maps of the programs, where there are some.
+static KERNEL: OnceLock<Pinned> = OnceLock::new();
 const PATIENCE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -23,6 +30,12 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
+    if let Some(maps) = std::env::args_os().skip_while(|argument| argument != MAPS).nth(1) {
+        let pinned = Pinned::open(Path::new(&maps)).map_err(io::Error::other)?;
+        // Before anything is opened: only sockets made afterwards bear the mark.
+        pinned.exempt_myself().map_err(io::Error::other)?;
+        drop(KERNEL.set(pinned));
+    }
     let mut at = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     if std::env::args().any(|argument| argument == EVERYWHERE) {
         let (v4, v6) = POD;
@@ -86,10 +99,11 @@ fn dial(to: SocketAddr, marker: &str) -> Report {
     let met = TcpStream::connect_timeout(&to, PATIENCE).and_then(|mut connection| {
         connection.set_read_timeout(Some(PATIENCE))?;
         connection.write_all(marker.as_bytes())?;
-        let mut answer = [0; 64];
-        let length = connection.read(&mut answer)?;
-        let answer = answer.get(..length).unwrap_or_default();
-        Ok(String::from_utf8_lossy(answer).trim().to_owned())
+        // To the end of both directions, so that no packet of it is still under way when it is told.
+        connection.shutdown(Shutdown::Write)?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer.trim().to_owned())
     });
     match met {
         Ok(answer) => Report { answer: Some(answer), ..Report::default() },
@@ -100,7 +114,7 @@ fn dial(to: SocketAddr, marker: &str) -> Report {
     }
 }
 
-/// Where the connection from `peer` wanted to go.
-fn origin(_peer: SocketAddr, _at: SocketAddr) -> Option<SocketAddr> {
-    None
+/// Where the connection from `peer` wanted to go, as the kernel's programs know it.
+fn origin(peer: SocketAddr, at: SocketAddr) -> Option<SocketAddr> {
+    KERNEL.get()?.origin(peer, at).map(|origin| origin.wanted)
 }

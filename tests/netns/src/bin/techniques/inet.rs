@@ -8,7 +8,7 @@ use netns::attempt::{At as _, Attempt, Met, Stop};
 use netns::container::CHANNEL;
 use netns::sys::{self, Address, Ancillary};
 
-mod bend;
+pub(crate) mod bend;
 mod payload;
 
 pub(crate) use payload::payload;
@@ -188,7 +188,7 @@ fn target(attempt: &Attempt) -> Result<Address, Stop> {
             "to-broadcast" => to = at(Ipv4Addr::BROADCAST, group, port),
             "to-multicast" => to = at(Ipv4Addr::new(224, 0, 0, 251), group, port),
             "to-neighbour" => {
-                to = at(attempt.site.world.0, bend::link_local(attempt.site.world_link), port);
+                to = at(attempt.site.world.0, attempt.site.neighbour(), port);
                 scope = sys::interface(&attempt.site.device).at("interface")?;
             }
             "quic" => to.set_port(443),
@@ -226,6 +226,9 @@ pub(crate) fn stream(
             return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)).at("connect");
         }
         sys::pending_error(socket).at("connect")?;
+    }
+    if !sys::wait(socket, libc::POLLOUT, PATIENCE).at("poll")? {
+        return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT)).at("connect");
     }
     sys::send_to(socket, &payload(attempt), 0, None).at("send")?;
     heard(socket)

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use netns::attempt::{At as _, Attempt, Met};
 use netns::sys::{self, Address};
 
+use crate::inet;
 use crate::memory::Shared;
 
 /// The first EtherType for local experiments (IEEE 802).
@@ -19,6 +20,7 @@ const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
 
 /// By a packet socket.
 pub(crate) fn packet(attempt: &Attempt) -> Met {
+    inet::bend::whole_process(attempt)?;
     let cooked = attempt.says("cooked");
     let kind = if cooked { libc::SOCK_DGRAM } else { libc::SOCK_RAW };
     let socket = sys::socket(libc::AF_PACKET, kind, 0).at("socket")?;
@@ -34,7 +36,8 @@ pub(crate) fn packet(attempt: &Attempt) -> Met {
     let (kind, body) = body(attempt);
     let to = Address::packet(index, kind, attempt.site.world_link);
     let bytes = if cooked { body } else { frame(attempt, kind, &body) };
-    sys::send_to(socket.as_fd(), &bytes, 0, Some(&to)).at("sendto")?;
+    let pieces = inet::bend::message(attempt)?;
+    sys::send_message(socket.as_fd(), &bytes, 0, Some(&to), &pieces).at("sendmsg")?;
     Ok(None)
 }
 

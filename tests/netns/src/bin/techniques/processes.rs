@@ -86,9 +86,11 @@ fn place(process: i32) -> Result<u64, Stop> {
 }
 
 fn descriptors(gate: i32) -> Met {
-    let listed = fs::read_dir(format!("/proc/{gate}/fd")).at("list")?;
-    let count = listed.filter_map(Result::ok).count();
-    Ok(Some(format!("{count} descriptors")))
+    // Who may look into every folder counts them; what they are is another matter.
+    for number in 0..4 {
+        fs::read_link(format!("/proc/{gate}/fd/{number}")).at("readlink")?;
+    }
+    Ok(None)
 }
 
 fn enter(gate: i32) -> Met {

@@ -50,8 +50,11 @@ pub(crate) fn run(attempt: &Attempt) -> Met {
     }
     if attempt.says("fastopen") {
         let flags = libc::MSG_FASTOPEN.cast_unsigned();
-        ring.send_message(fd, &bytes, flags, &plan.to).at("IORING_OP_SENDMSG")?;
-        return inet::heard(fd);
+        match ring.send_message(fd, &bytes, flags, &plan.to) {
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            done => drop(done.at("IORING_OP_SENDMSG")?),
+        }
+        return inet::stream(attempt, fd, &plan.to, true);
     }
     ring.connect(fd, &plan.to).at("IORING_OP_CONNECT")?;
     ring.send(fd, &bytes).at("IORING_OP_SEND")?;

@@ -19,7 +19,10 @@ const LSRR: u8 = 131;
 const SSRR: u8 = 137;
 
 /// What is changed of the process before it opens a socket.
-pub(super) fn whole_process(attempt: &Attempt) -> Result<(), Stop> {
+pub(crate) fn whole_process(attempt: &Attempt) -> Result<(), Stop> {
+    if attempt.says("files-as-gate") {
+        sys::files_as(attempt.site.gate_uid);
+    }
     if attempt.says("as-gate") {
         sys::become_user(attempt.site.gate_uid, attempt.site.gate_uid).at("setuid")?;
     }
@@ -90,7 +93,7 @@ fn option(attempt: &Attempt, fd: BorrowedFd<'_>, word: &str) -> Result<(), Stop>
 }
 
 /// The ancillary data that the words name.
-pub(super) fn message(attempt: &Attempt) -> Result<Vec<Ancillary>, Stop> {
+pub(crate) fn message(attempt: &Attempt) -> Result<Vec<Ancillary>, Stop> {
     use libc::{IPPROTO_IP, IPPROTO_IPV6, IPPROTO_UDP, SOL_SOCKET};
     let v6 = attempt.says("v6");
     let mut pieces = Vec::new();
@@ -140,10 +143,4 @@ fn segment_routing(attempt: &Attempt) -> Vec<u8> {
 /// A source route of one hop in the world (RFC 791), padded to four bytes.
 fn source_route(kind: u8, hop: Ipv4Addr) -> Vec<u8> {
     [&[kind, 7, 4][..], &hop.octets(), &[0]].concat()
-}
-
-/// The link-local address that the kernel makes of a link address (RFC 4291, appendix A).
-pub(super) fn link_local(link: [u8; 6]) -> Ipv6Addr {
-    let [a, b, c, d, e, f] = link;
-    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }
