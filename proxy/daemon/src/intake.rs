@@ -1,6 +1,7 @@
 //! Ways in: connections of agents, each of whose requests ends in the one exchange.
 
 pub(crate) mod attached;
+mod distrust;
 pub(crate) mod front;
 pub mod peer;
 pub(crate) mod redirected;

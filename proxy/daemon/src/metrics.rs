@@ -18,7 +18,9 @@ use prometheus::{
 
 pub use finished::Finished;
 pub use genai::GenAi;
-pub use labels::{Bounded, Ended, Intake, KeyFault, Listener, NAMES, OTHER, Step, UpstreamFault};
+pub use labels::{
+    Bounded, Distrust, Ended, Intake, KeyFault, Listener, NAMES, OTHER, Step, UpstreamFault,
+};
 use register::Register;
 
 /// Every metric of the gate.
@@ -70,6 +72,10 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// Virtual keys that were not accepted, by `reason`; see [`Metrics::key_refused`].
     pub key_refusals: IntCounterVec,
+    /// Clients that did not take the gate's certificate, by `reason`: the [`Distrust`].
+    pub distrust: IntCounterVec,
+    /// Certificates that were not made because an agent asked for too many names.
+    pub unminted: IntCounter,
     /// The state of the process.
     pub standing: Standing,
     /// What the exporters of traces and metrics do.
@@ -175,6 +181,8 @@ impl Metrics {
             first_byte: to.seconds("tollgate_first_byte_seconds", FIRST_BYTE, 0.000_5, 16)?,
             upstream_errors: to.counters("tollgate_upstream_errors_total", UPSTREAM, &["kind"])?,
             key_refusals: to.counters("tollgate_key_refusals_total", KEYS, &["reason"])?,
+            distrust: to.counters("tollgate_untrusting_clients_total", DISTRUST, &["reason"])?,
+            unminted: to.counter("tollgate_unminted_certificates_total", UNMINTED)?,
             standing: Standing::new(&to)?,
             telemetry: Exports::new(&to)?,
         };
@@ -193,6 +201,9 @@ impl Metrics {
         }
         for fault in KeyFault::ALL {
             self.key_refusals.with_label_values(&[fault.name()]);
+        }
+        for way in Distrust::ALL {
+            self.distrust.with_label_values(&[way.name()]);
         }
         for step in Step::ALL {
             self.traffic.added.with_label_values(&[step.name()]);
@@ -327,6 +338,8 @@ const CROWDED: &str =
 const STRAYS: &str = "Connections closed because they had no original destination.";
 const FIRST_BYTE: &str = "From the request's head to the first byte of its answer.";
 const UPSTREAM: &str = "Exchanges that their upstream failed.";
+const DISTRUST: &str = "Clients that did not take the gate's certificate.";
+const UNMINTED: &str = "Certificates not made because an agent asked for too many names.";
 const KEYS: &str = "Virtual keys that were not accepted.";
 
 impl Traffic {

@@ -4,6 +4,7 @@
 //! fields that they do not know.
 
 mod operator;
+mod sharing;
 
 use std::borrow::Cow;
 
@@ -20,6 +21,7 @@ use crate::keys::KeyUsed;
 use crate::money::books::{AccountId, Booked, Settled};
 
 pub use operator::Operator;
+pub use sharing::{Changed, SharedPort, SharedWay};
 
 /// What was decided about an exchange, before anything of it left.
 ///
@@ -239,6 +241,12 @@ pub struct Run {
     /// The user's words that widen what the run may do.
     #[serde(default)]
     pub widened: Widened,
+    /// What went over the ports that it shared, at the end.
+    #[serde(default)]
+    pub ports: Vec<SharedPort>,
+    /// What it left behind that others execute, at the end; `None` where its front did not say.
+    #[serde(default)]
+    pub changed: Option<Changed>,
 }
 
 /// The user's words that widen what a run may do beyond its contract.
@@ -254,6 +262,12 @@ pub struct Widened {
     pub write: Vec<String>,
     /// `--keep-env`, by name.
     pub keep_env: Vec<String>,
+    /// `--reach-port`.
+    #[serde(default)]
+    pub reach_port: Vec<u16>,
+    /// `--publish-port`.
+    #[serde(default)]
+    pub publish_port: Vec<u16>,
 }
 
 /// Whether a run began or ended.

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::exchange::body::ByteBudget;
 use crate::gate::protocol::Summary;
 use crate::heavy;
+use crate::listen::allowance::Allowance;
 use crate::terms::Terms;
 use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
@@ -33,6 +34,11 @@ const MORE: &str = "others";
 const OBJECTS: usize = 65_536;
 /// Connections that one run may have open; the next ones wait in the listener's backlog.
 pub const CONNECTIONS: usize = 4096;
+/// Names that one run gets a certificate for: 256 at once, 32 a second. A page of a browser asks for a few dozen; an
+/// agent that invents names must not keep the gate at signing, nor push the leaves of others out.
+const MINTS: Allowance = Allowance::new(256, 32);
+/// Hosts that a summary lists as not trusting the gate.
+const DISTRUSTED: usize = 10;
 /// Exchanges that one run may have under way. With the longest heads they hold 128 MiB.
 pub const EXCHANGES: usize = 2048;
 
@@ -63,6 +69,7 @@ pub struct Run {
     pub(crate) heavy: Arc<Semaphore>,
     pub(crate) objects: Mutex<Objects>,
     pub(crate) tally: Mutex<Tally>,
+    pub(crate) mints: Mutex<Allowance>,
     /// The terminal of whoever started it.
     pub(crate) notices: Option<Mutex<File>>,
 }
@@ -146,6 +153,7 @@ pub(crate) struct Tally {
     /// What, the first one's id, and how often.
     refusals: Vec<(String, String, u64)>,
     observed: BTreeMap<String, u64>,
+    distrusted: BTreeMap<String, u64>,
     warned: bool,
 }
 
@@ -175,6 +183,7 @@ impl Run {
             heavy: heavy::share(),
             objects: Mutex::default(),
             tally: Mutex::default(),
+            mints: Mutex::new(MINTS),
             notices: None,
         }
     }
@@ -252,6 +261,22 @@ impl Run {
         *tally.observed.entry(text).or_default() += 1;
     }
 
+    /// Counts a connection whose client did not take the gate's certificate for `host`. Whether it is the first one.
+    pub(crate) fn note_distrusted(&self, host: &str) -> bool {
+        let mut tally = self.tally();
+        let known = tally.distrusted.contains_key(host);
+        let named = known || tally.distrusted.len() < DISTRUSTED;
+        let host = if named { host } else { MORE };
+        let count = tally.distrusted.entry(host.to_owned()).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    /// Whether one more certificate may be made for this run.
+    pub(crate) fn may_mint(&self, now: Timestamp) -> bool {
+        self.mints.lock().unwrap_or_else(PoisonError::into_inner).take(now)
+    }
+
     /// Counts a priced request that was carried out.
     pub(crate) fn note_spent(&self, model: &str, tokens: u64, spent: MicroUsd, in_doubt: MicroUsd) {
         let mut tally = self.tally();
@@ -299,7 +324,9 @@ impl Run {
                     more => (format!("{what} ({more} times)"), id.clone()),
                 })
                 .collect(),
-            observed: tally.observed.iter().map(|(what, count)| (what.clone(), *count)).collect(),
+            ports: Vec::new(),
+            observed: counted(&tally.observed),
+            distrusted: counted(&tally.distrusted),
             entries: None,
         }
     }
@@ -318,6 +345,10 @@ impl Run {
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn counted(of: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    of.iter().map(|(what, count)| (what.clone(), *count)).collect()
 }
 
 /// A refusal in the summary: its text may hold what the agent wrote, however long.

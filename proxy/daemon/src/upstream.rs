@@ -3,6 +3,7 @@
 pub mod address;
 pub mod connect;
 pub mod headers;
+mod own;
 pub mod pool;
 pub mod resolve;
 

@@ -13,7 +13,7 @@ use std::{
     ffi::OsString,
     fs::{File, OpenOptions},
     io::{Read, Write},
-    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     os::{
         fd::{AsFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
@@ -26,8 +26,8 @@ use std::{
 
 use ebpf::Enforcement;
 use tollgate_launch::{
-    Absent, Cover, Ended, Identity, Listeners, Prepared, Registration, Spec, front, recv_fds,
-    send_fds,
+    Absent, Cover, Ended, Identity, Listeners, Prepared, Registration, Spec, front,
+    original_destination, recv_fds, send_fds,
 };
 
 /// What the stub's responder answers to every question for an IPv4 address.
@@ -95,6 +95,9 @@ impl Options {
                 }
                 "--write" => spec.write.push(value().into()),
                 "--share-fd" => spec.share.push(value().parse().unwrap()),
+                "--fix" => spec.places.fixed.push(value().into()),
+                "--hold" => spec.places.held.push(value().into()),
+                "--hide" => spec.places.absent.push(value().into()),
                 "--uid" => {
                     let uid = value().parse().unwrap();
                     spec.identity = Identity { uid, gid: uid, groups: vec![uid] };
@@ -136,8 +139,9 @@ fn run(options: Options) -> Result<Ended, Box<dyn std::error::Error>> {
     let ended = front(spec, |registration: &Registration<'_>| {
         let before = Instant::now();
         let mut fds = registration.listeners.fds();
-        fds.push(registration.cgroup);
-        send_fds(&ours, b"run", &fds)?;
+        fds.extend(registration.cgroup);
+        let word: &[u8] = if registration.cgroup.is_some() { b"cgroup" } else { b"rules" };
+        send_fds(&ours, word, &fds)?;
         let mut answer = vec![0; 65536];
         let (length, _) = recv_fds(&ours, &mut answer)?;
         if &answer[..length] != b"ok" {
@@ -170,27 +174,44 @@ fn gate() {
     std::thread::spawn(ebpf::prepare);
     let front = UnixStream::from(stdin.as_fd().try_clone_to_owned().unwrap());
     let mut word = [0; 16];
-    let (_, mut fds) = recv_fds(&front, &mut word).unwrap();
-    let Some(cgroup) = fds.pop() else { return };
-    let listeners = Listeners::from_fds(fds).unwrap();
-    let enforcement = match Enforcement::attach(cgroup.as_fd()) {
-        Ok(enforcement) => Arc::new(enforcement),
-        Err(error) => {
-            send_fds(&front, error.to_string().as_bytes(), &[]).unwrap();
-            return;
-        }
+    let (length, mut fds) = recv_fds(&front, &mut word).unwrap();
+    let origins = match &word[..length] {
+        b"rules" => Origins::Rules,
+        b"cgroup" => match Enforcement::attach(fds.pop().unwrap().as_fd()) {
+            Ok(enforcement) => Origins::Programs(enforcement),
+            Err(error) => {
+                send_fds(&front, error.to_string().as_bytes(), &[]).unwrap();
+                return;
+            }
+        },
+        _ => return,
     };
-    serve(listeners, &enforcement, &log);
+    serve(Listeners::from_fds(fds).unwrap(), &Arc::new(origins), &log);
     send_fds(&front, b"ok", &[]).unwrap();
     // Ends with the front.
     let mut rest = Vec::new();
     drop((&front).read_to_end(&mut rest));
 }
 
-fn serve(listeners: Listeners, enforcement: &Arc<Enforcement>, log: &Arc<Mutex<File>>) {
+/// Who knows where a connection wanted to go.
+enum Origins {
+    Programs(Enforcement),
+    Rules,
+}
+
+impl Origins {
+    fn of(&self, stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Programs(enforcement) => enforcement.original_dst(peer),
+            Self::Rules => original_destination(stream),
+        }
+    }
+}
+
+fn serve(listeners: Listeners, origins: &Arc<Origins>, log: &Arc<Mutex<File>>) {
     for listener in listeners.intake {
-        let (enforcement, log) = (Arc::clone(enforcement), Arc::clone(log));
-        std::thread::spawn(move || intake(&listener, &enforcement, &log));
+        let (origins, log) = (Arc::clone(origins), Arc::clone(log));
+        std::thread::spawn(move || intake(&listener, &origins, &log));
     }
     for socket in listeners.dns_udp {
         let log = Arc::clone(log);
@@ -207,9 +228,9 @@ fn note(log: &Mutex<File>, line: &str) {
 }
 
 /// Says where the connection wanted to go; one that cannot be known is closed.
-fn intake(listener: &TcpListener, enforcement: &Enforcement, log: &Mutex<File>) {
+fn intake(listener: &TcpListener, origins: &Origins, log: &Mutex<File>) {
     while let Ok((mut stream, peer)) = listener.accept() {
-        let Some(wanted) = enforcement.original_dst(peer) else {
+        let Some(wanted) = origins.of(&stream, peer) else {
             note(log, "unknown");
             continue;
         };

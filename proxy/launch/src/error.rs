@@ -5,13 +5,11 @@ use std::{io, path::PathBuf};
 /// Why `exec` could not start or hold a run. All of them end with exit code 125.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// The process lacks capabilities.
-    #[error(
-        "`exec` needs {missing} to make its namespaces: run it as root (for example with sudo)"
-    )]
-    NeedsRoot {
-        /// The capabilities that are missing, by name.
-        missing: String,
+    /// Without root the run's namespaces are a user namespace's, and that cannot be had as it must be.
+    #[error("without root `exec` makes a user namespace, and that failed: {why}")]
+    UserNamespace {
+        /// The step, what the system said, and what to do.
+        why: String,
     },
     /// The process has more than one thread.
     #[error("a run must be started before any thread is")]
@@ -33,6 +31,16 @@ pub enum LaunchError {
         number: i32,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A port that was to be shared cannot be.
+    #[error("{flag} {port}: {why}")]
+    Port {
+        /// `--reach-port` or `--publish-port`.
+        flag: &'static str,
+        /// The port.
+        port: u16,
+        /// What is wrong, and what to do.
+        why: String,
     },
     /// No cgroup v2 mount where a folder can be made.
     #[error(

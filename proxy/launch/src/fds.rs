@@ -14,8 +14,9 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-/// Descriptors that fit in one message; a run has at most nine listeners, and its cgroup.
-pub const MOST_DESCRIPTORS: usize = 16;
+/// Descriptors that fit in one message; a run has nine listeners, two for each port that it shares (at most 32),
+/// its connector and its cgroup.
+pub const MOST_DESCRIPTORS: usize = 96;
 
 /// Sends `payload` (not empty, at most what one message holds) with `fds`.
 ///

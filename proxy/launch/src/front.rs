@@ -16,14 +16,16 @@ use rustix::thread::CapabilitySet;
 use crate::{
     cgroup::Cgroup,
     error::LaunchError,
+    form::Form,
     netns::Network,
     plan::{self, Hidden, Overlaid, Plan, Text},
-    run::{Ended, Prepared, Registration, Spec},
+    run::{Absent, Ended, Prepared, Registration, Spec},
     streams::{self, Stream},
     sys,
 };
 
-/// What `exec` needs, and what for: namespaces and mounts, network, the user's ids, the bounding set, the terminal.
+/// What the form with kernel programs needs, and what for: namespaces and mounts, network, the user's ids, the bounding
+/// set, the terminal.
 pub const NEEDED: &[(CapabilitySet, &str)] = &[
     (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
     (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
@@ -38,7 +40,7 @@ pub const NEEDED: &[(CapabilitySet, &str)] = &[
 /// Runs a command behind the gate and returns when it has ended.
 ///
 /// `register` hands the run to the gate and returns what goes inside; it is called once, before anything runs, and
-/// the kernel programs must be attached to [`Registration::cgroup`] when it returns. While the command runs, this
+/// the kernel programs must be attached to [`Registration::cgroup`], where there is one, when it returns. While the command runs, this
 /// process relays its terminal, signals and sockets; its own standard input and output are `/dev/null` from then
 /// on, so that the other ends of the command's pipes see when the command closes them. Standard error is kept.
 ///
@@ -49,44 +51,35 @@ pub fn front<F>(spec: Spec, register: F) -> Result<Ended, LaunchError>
 where
     F: FnOnce(&Registration<'_>) -> Result<Prepared, Box<dyn Error + Send + Sync>>,
 {
-    require_privileges()?;
+    let form = Form::of_this_process()?;
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
-    let network = Network::create()?;
-    let cgroup = Cgroup::create()?;
+    let network = Network::create(form, &spec.ports.clone().checked()?)?;
+    let cgroup = match form {
+        Form::KernelPrograms => Some(Cgroup::create()?),
+        Form::UserNamespace => None,
+    };
     let share = spec.share.clone();
-    let registration = Registration { listeners: &network.listeners, cgroup: cgroup.as_fd() };
+    let registration =
+        Registration { listeners: &network.listeners, cgroup: cgroup.as_ref().map(AsFd::as_fd) };
     let prepared = register(&registration).map_err(LaunchError::Gate)?;
-    let Network { namespace, listeners } = network;
+    let Network { namespaces, listeners } = network;
     drop(listeners);
 
     let blocked = sys::blocked_signals()
         .map_err(|error| LaunchError::setup("reading the blocked signals", error))?;
-    let (plan, environment, gate_alive) = write_plan(spec, prepared, streams, blocked)?;
+    let (plan, environment, gate_alive) = write_plan(form, spec, prepared, streams, blocked)?;
     let signals = relay::Signals::block()?;
-    let started = spawn::init(&plan, &environment, &namespace, &cgroup, streams, &share)?;
-    drop((plan, namespace));
+    let started = spawn::init(&plan, &environment, &namespaces, cgroup.as_ref(), streams, &share)?;
+    drop((plan, namespaces));
     let ended = relay::until_the_end(started, streams, &signals, gate_alive);
     drop(cgroup);
     ended
 }
 
-fn require_privileges() -> Result<(), LaunchError> {
-    let held = rustix::thread::capabilities(None)
-        .map_err(|error| LaunchError::setup("reading capabilities", error.into()))?
-        .effective;
-    let missing: Vec<&str> =
-        NEEDED.iter().filter(|(one, _)| !held.contains(*one)).map(|(_, name)| *name).collect();
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        Err(LaunchError::NeedsRoot { missing: missing.join(", ") })
-    }
-}
-
 /// The first process inside is a fork of this one until it executes anew.
-fn require_one_thread() -> Result<(), LaunchError> {
+pub(crate) fn require_one_thread() -> Result<(), LaunchError> {
     let threads = std::fs::read_dir("/proc/self/task")
         .map_err(|error| LaunchError::setup("counting threads", error))?
         .count();
@@ -97,6 +90,7 @@ type Environment = Vec<(OsString, OsString)>;
 
 /// The sealed plan, the command's environment, and the sign of the gate's life.
 fn write_plan(
+    form: Form,
     spec: Spec,
     prepared: Prepared,
     streams: [Stream; 3],
@@ -113,20 +107,25 @@ fn write_plan(
         owner: cover.owner,
         len: cover.bytes.len(),
     });
+    let absent = spec.places.absent.into_iter().map(|path| Absent { path, inode: None });
+    let hidden = prepared
+        .absent
+        .into_iter()
+        .chain(absent)
+        .map(|absent| Hidden { path: absent.path.into(), inode: absent.inode });
     let plan = Plan {
         program: spec.program.into(),
         arguments: spec.arguments.into_iter().map(Text::from).collect(),
         folder: spec.folder.into(),
         folder_inode: (folder.st_dev, folder.st_ino),
         home,
+        form,
         identity: spec.identity,
         files: files.collect(),
         read_only: prepared.read_only.into_iter().map(Text::from).collect(),
-        hidden: prepared
-            .absent
-            .into_iter()
-            .map(|absent| Hidden { path: absent.path.into(), inode: absent.inode })
-            .collect(),
+        hidden: hidden.collect(),
+        fixed: spec.places.fixed.into_iter().map(Text::from).collect(),
+        held: spec.places.held.into_iter().map(Text::from).collect(),
         write: spec.write.into_iter().map(Text::from).collect(),
         share: spec.share,
         terminal: streams.map(|stream| stream == Stream::Terminal),

@@ -19,18 +19,23 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use crate::{
     message::{News, Order},
-    plan, sys,
+    plan, ports, sys,
 };
 
 /// The hidden first argument that makes a program be the first process inside.
 pub(crate) const WORD: &str = "__init";
 
-/// Becomes PID 1 of a run and never returns, if this program was started as that; otherwise does nothing.
+/// Becomes PID 1 of a run, or its connector, and never returns, if this program was started as that; otherwise does
+/// nothing.
 ///
 /// Must be the first thing in `main`, before any thread is started.
 pub fn init_if_asked() {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().as_deref() != Some(OsStr::new(WORD)) {
+    let word = arguments.next();
+    if word.as_deref() == Some(OsStr::new(ports::WORD)) {
+        ports::serve();
+    }
+    if word.as_deref() != Some(OsStr::new(WORD)) {
         return;
     }
     let mut next = || arguments.next()?.to_str()?.parse().ok();
@@ -64,7 +69,7 @@ fn run(plan: i32, control: &OwnedFd) -> Result<(), String> {
     rustix::process::setsid().map_err(io::Error::from).map_err(told("making a session"))?;
     let terminal = if plan.terminal.contains(&true) {
         let (terminal, master) =
-            dev::open_terminal(&plan.identity).map_err(told("opening a pseudo terminal"))?;
+            dev::open_terminal(&plan).map_err(told("opening a pseudo terminal"))?;
         News::Ready(Some(master)).send(control.as_fd()).map_err(told("telling front"))?;
         Some(terminal)
     } else {

@@ -11,6 +11,7 @@
 mod cgroup;
 mod error;
 mod fds;
+mod form;
 mod front;
 mod identity;
 mod init;
@@ -18,20 +19,28 @@ mod listeners;
 mod message;
 mod mountinfo;
 mod netns;
+mod places;
 mod plan;
+mod ports;
+mod redirect;
 mod run;
 mod seccomp;
 pub mod state;
 mod streams;
 mod sys;
+mod userns;
 
 pub use cgroup::{CgroupMount, cgroup_mounts, own_cgroup, own_cgroup_folders};
 pub use error::LaunchError;
 pub use fds::{MOST_DESCRIPTORS, recv_fds, send_fds};
+pub use form::Form;
 pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};
+pub use places::Places;
+pub use ports::{Connector, Ports};
+pub use redirect::original_destination;
 pub use run::{Absent, Cover, Ended, Prepared, Registration, Spec};
 
 /// The exit code of failures that are ours and not the command's (EXPERIENCE, *Habits*).

@@ -6,7 +6,9 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use rustix::net::{SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketType, sockopt};
+
+use crate::ports::Connector;
 
 /// Transparent intake, TCP (DESIGN §9).
 pub const INTAKE_PORT: u16 = 16801;
@@ -24,6 +26,10 @@ pub struct Listeners {
     pub dns_udp: Vec<UdpSocket>,
     /// Questions over TCP.
     pub dns_tcp: Vec<TcpListener>,
+    /// Ports that the run shares with its host ([`crate::Ports`]): those inside, and those of the host.
+    pub shared: Vec<(u16, TcpListener)>,
+    /// The way to what the command listens on, where ports of the host are shared.
+    pub connector: Option<Connector>,
 }
 
 impl Listeners {
@@ -38,6 +44,8 @@ impl Listeners {
                 TcpListener::bind((v4, DNS_PORT))?,
                 TcpListener::bind((v4, RESPONDER_PORT))?,
             ],
+            shared: Vec::new(),
+            connector: None,
         };
         match TcpListener::bind((v6, INTAKE_PORT)) {
             Ok(listener) => {
@@ -56,25 +64,54 @@ impl Listeners {
     #[must_use]
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
         let tcp = self.intake.iter().chain(&self.dns_tcp).map(AsFd::as_fd);
-        tcp.chain(self.dns_udp.iter().map(AsFd::as_fd)).collect()
+        let shared = self.shared.iter().map(|(_, listener)| listener.as_fd());
+        let connector = self.connector.iter().map(AsFd::as_fd);
+        tcp.chain(self.dns_udp.iter().map(AsFd::as_fd)).chain(shared).chain(connector).collect()
+    }
+
+    /// All of them, given away.
+    pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
+        let tcp = self.intake.into_iter().chain(self.dns_tcp).map(OwnedFd::from);
+        let shared = self.shared.into_iter().map(|(_, listener)| OwnedFd::from(listener));
+        let connector = self.connector.into_iter().map(OwnedFd::from);
+        tcp.chain(self.dns_udp.into_iter().map(OwnedFd::from))
+            .chain(shared)
+            .chain(connector)
+            .collect()
     }
 
     /// Recognises received descriptors by their type and port.
     ///
     /// # Errors
-    /// When one is not such a socket, or there is no intake or responder among them.
+    /// When one is not such a socket, or there is no intake or responder among them. Which other ports may be
+    /// [`Self::shared`] is for the caller to say.
     pub fn from_fds(fds: Vec<OwnedFd>) -> io::Result<Self> {
         let strange = |what: &str| {
             io::Error::new(io::ErrorKind::InvalidData, format!("not a listener of a run: {what}"))
         };
-        let mut found = Self { intake: Vec::new(), dns_udp: Vec::new(), dns_tcp: Vec::new() };
+        let mut found = Self {
+            intake: Vec::new(),
+            dns_udp: Vec::new(),
+            dns_tcp: Vec::new(),
+            shared: Vec::new(),
+            connector: None,
+        };
         for fd in fds {
             let kind = sockopt::socket_type(&fd)?;
+            if sockopt::socket_domain(&fd)? == AddressFamily::UNIX {
+                if found.connector.replace(Connector::new(fd)).is_some() {
+                    return Err(strange("a second connector"));
+                }
+                continue;
+            }
             let at = SocketAddr::try_from(rustix::net::getsockname(&fd)?)?;
             match (kind, at.port()) {
                 (SocketType::STREAM, INTAKE_PORT) => found.intake.push(fd.into()),
                 (SocketType::STREAM, DNS_PORT | RESPONDER_PORT) => found.dns_tcp.push(fd.into()),
                 (SocketType::DGRAM, DNS_PORT | RESPONDER_PORT) => found.dns_udp.push(fd.into()),
+                (SocketType::STREAM, port) if at.ip().is_loopback() => {
+                    found.shared.push((port, fd.into()));
+                }
                 _ => return Err(strange(&at.to_string())),
             }
         }
@@ -85,6 +122,6 @@ impl Listeners {
     }
 }
 
-fn is_absent(error: &io::Error) -> bool {
+pub(crate) fn is_absent(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }

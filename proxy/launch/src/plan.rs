@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Identity;
+use crate::{form::Form, identity::Identity};
 
 /// A string of the system: any bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,11 +70,14 @@ pub(crate) struct Plan {
     pub(crate) folder: Text,
     pub(crate) folder_inode: (u64, u64),
     pub(crate) home: Option<Text>,
+    pub(crate) form: Form,
     pub(crate) identity: Identity,
     pub(crate) files: Vec<Overlaid>,
     pub(crate) read_only: Vec<Text>,
     pub(crate) hidden: Vec<Hidden>,
     pub(crate) write: Vec<Text>,
+    pub(crate) fixed: Vec<Text>,
+    pub(crate) held: Vec<Text>,
     pub(crate) share: Vec<i32>,
     /// Which of the standard streams are the pseudo terminal.
     pub(crate) terminal: [bool; 3],
@@ -134,6 +137,7 @@ mod tests {
             folder: Text(b"/".to_vec()),
             folder_inode: (1, 2),
             home: None,
+            form: Form::UserNamespace,
             identity: Identity { uid: 1, gid: 2, groups: vec![3] },
             files: vec![Overlaid {
                 path: Text(b"/etc/x".to_vec()),
@@ -144,6 +148,8 @@ mod tests {
             read_only: Vec::new(),
             hidden: vec![Hidden { path: Text(b"/s".to_vec()), inode: Some((9, 9)) }],
             write: Vec::new(),
+            fixed: vec![Text(b"/h/.ssh".to_vec())],
+            held: vec![Text(b"/h".to_vec())],
             share: vec![7],
             terminal: [true, false, true],
             blocked: vec![2],

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{identity::Identity, listeners::Listeners};
+use crate::{identity::Identity, listeners::Listeners, places::Places, ports::Ports};
 
 /// What the caller of `exec` asked for.
 #[derive(Clone)]
@@ -22,10 +22,15 @@ pub struct Spec {
     pub folder: PathBuf,
     /// Whom it runs as.
     pub identity: Identity,
-    /// Paths that stay writable although they lie in system folders (`--write`); matters for uid 0 only.
+    /// Paths that stay writable although they lie in system folders, which matters for uid 0 only, or in folders that
+    /// are fixed (`--write`).
     pub write: Vec<PathBuf>,
     /// Descriptors beyond 0, 1 and 2 that it keeps (`--share-fd`).
     pub share: Vec<i32>,
+    /// Ports that it shares with its host.
+    pub ports: Ports,
+    /// What it leaves as it is.
+    pub places: Places,
 }
 
 impl Spec {
@@ -42,6 +47,8 @@ impl Spec {
             identity: Identity::current()?,
             write: Vec::new(),
             share: Vec::new(),
+            ports: Ports::default(),
+            places: Places::default(),
         })
     }
 }
@@ -55,6 +62,8 @@ impl fmt::Debug for Spec {
             .field("identity", &self.identity)
             .field("write", &self.write)
             .field("share", &self.share)
+            .field("ports", &self.ports)
+            .field("places", &self.places)
             .finish_non_exhaustive()
     }
 }
@@ -64,8 +73,9 @@ impl fmt::Debug for Spec {
 pub struct Registration<'a> {
     /// The sockets inside, to be passed on and not used by front.
     pub listeners: &'a Listeners,
-    /// The run's cgroup v2 folder, where the kernel programs are attached. Nothing runs in it yet.
-    pub cgroup: BorrowedFd<'a>,
+    /// The run's cgroup v2 folder, where the kernel programs are to be attached; nothing runs in it yet. There is none
+    /// in the form of a user namespace, where [`crate::original_destination`] tells where a connection wanted to go.
+    pub cgroup: Option<BorrowedFd<'a>>,
 }
 
 /// What goes inside a run, as the gate answered.

@@ -42,8 +42,16 @@ const REFUSED: &[libc::c_long] = &[
 /// Terminal controls that type into a terminal or change its line discipline.
 const TERMINAL_CONTROLS: &[u32] = &[0x5412, 0x541c, 0x5423]; // TIOCSTI, TIOCLINUX, TIOCSETD
 
-/// Families that stay inside: the others reach a hypervisor, the wire, or kernel code nobody needs here.
-const FAMILIES: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6];
+/// Families of which every socket stays inside: Netlink's are raw by custom and talk to this kernel about this
+/// namespace only.
+const LOCAL: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_NETLINK];
+
+/// Families that lead to the gate. All others reach a hypervisor, the wire, or kernel code nobody needs here.
+const FAMILIES: &[libc::c_int] = &[libc::AF_INET, libc::AF_INET6];
+
+/// What may be asked for in [`FAMILIES`]: the usual one of the kind, TCP and UDP. Others (UDP-Lite, MPTCP, ping) have
+/// ways of their own through the kernel.
+const PROTOCOLS: &[libc::c_int] = &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
 
 /// The filter, to be installed once `no_new_privs` is set.
 pub(crate) fn filter() -> Vec<sock_filter> {
@@ -75,10 +83,12 @@ fn controls() -> Vec<sock_filter> {
     block
 }
 
-/// Netlink sockets are raw by custom and talk to this kernel about this namespace only; a raw socket of any
-/// other family writes packets.
+/// Of the families that lead to the gate no raw socket, which writes packets, and no other protocol.
 fn sockets() -> Vec<sock_filter> {
-    let mut block = vec![load(argument(0)), when(number(libc::AF_NETLINK.into()), 0, 1), allow()];
+    let mut block = vec![load(argument(0))];
+    for &family in LOCAL {
+        block.extend([when(number(family.into()), 0, 1), allow()]);
+    }
     let families = u8::try_from(FAMILIES.len()).unwrap_or(u8::MAX);
     for (left, &family) in (0..families).rev().zip(FAMILIES) {
         // On a match, jump over the remaining comparisons and the refusal after them.
@@ -88,7 +98,11 @@ fn sockets() -> Vec<sock_filter> {
     block.push(load(argument(1)));
     block.push(statement(BPF_ALU | BPF_AND | BPF_K, 0xf));
     block.extend([when(number(libc::SOCK_RAW.into()), 0, 1), refuse(libc::EPERM)]);
-    block.push(allow());
+    block.push(load(argument(2)));
+    for &protocol in PROTOCOLS {
+        block.extend([when(number(protocol.into()), 0, 1), allow()]);
+    }
+    block.push(refuse(libc::EPERM));
     block
 }
 

@@ -43,15 +43,33 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 /// The process must have one thread: the child is a copy of this thread alone.
 pub(crate) unsafe fn clone_into(cgroup: BorrowedFd<'_>) -> io::Result<Cloned> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-    let mut pidfd: RawFd = -1;
-    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_PIDFD;
-    let mut args = CloneArgs {
-        flags: u64::from(flags.cast_unsigned()) | CLONE_INTO_CGROUP,
-        pidfd: (&raw mut pidfd) as u64,
+    let args = CloneArgs {
+        flags: CLONE_INTO_CGROUP,
         exit_signal: u64::from(libc::SIGCHLD.cast_unsigned()),
         cgroup: u64::from(cgroup.as_raw_fd().cast_unsigned()),
         ..CloneArgs::default()
     };
+    // SAFETY: by this function's contract there is one thread.
+    unsafe { clone(args) }
+}
+
+/// Forks into new PID, mount and IPC namespaces, as a child of this process's parent, which gets the signal.
+///
+/// # Safety
+/// As [`clone_into`].
+pub(crate) unsafe fn clone_beside() -> io::Result<Cloned> {
+    let beside = u64::from(libc::CLONE_PARENT.cast_unsigned());
+    // SAFETY: by this function's contract there is one thread.
+    unsafe { clone(CloneArgs { flags: beside, ..CloneArgs::default() }) }
+}
+
+/// # Safety
+/// As [`clone_into`].
+unsafe fn clone(mut args: CloneArgs) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_PIDFD;
+    args.flags |= u64::from(flags.cast_unsigned());
+    args.pidfd = (&raw mut pidfd) as u64;
     // SAFETY: the arguments are valid for the call, no stack is shared, and the caller has one thread.
     let pid =
         check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;

@@ -21,6 +21,10 @@ pub(crate) fn status(reason: &Reason) -> StatusCode {
     if too_large(reason) {
         return StatusCode::PAYLOAD_TOO_LARGE;
     }
+    // The request came on a connection that is not this host's (RFC 9110 15.5.20).
+    if let Reason::DestinationsDisagree(_) = reason {
+        return StatusCode::MISDIRECTED_REQUEST;
+    }
     match reason.class() {
         Class::Unauthenticated => StatusCode::UNAUTHORIZED,
         Class::Forbidden => StatusCode::FORBIDDEN,

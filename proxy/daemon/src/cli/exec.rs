@@ -10,7 +10,7 @@ use std::path::Path;
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
-use launch::{Registration, Spec};
+use launch::{Ports, Registration, Spec};
 use sha2::{Digest, Sha256};
 
 use super::common::who_asks;
@@ -68,12 +68,15 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         contract.policy.contract(&agent(args, &command)),
         &sorted,
     );
-    let register = register(args, &state, &command, contract.policy, &sorted)?;
+    let shared = Ports { reach: args.reach_port.clone(), publish: args.publish_port.clone() };
+    let shared = shared.checked().map_err(|error| Failure::usage(error.to_string()))?;
+    let register = register(args, &state, &command, contract.policy, &sorted, &shared)?;
     let mut conn = client::connect_or_spawn(&state)?;
     let mut spec = Spec::here(program.clone(), arguments.to_vec())
         .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
+    spec.ports = shared;
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
         said.say();
@@ -210,6 +213,7 @@ fn register(
     command: &str,
     policy: Policy,
     sorted: &Sorted,
+    shared: &Ports,
 ) -> Result<Register, Failure> {
     for text in &args.connect_to {
         text.parse::<ConnectTo>()
@@ -255,6 +259,8 @@ fn register(
             share_fd: args.share_fd.clone(),
             write: args.write.iter().map(|path| path.display().to_string()).collect(),
             keep_env: sorted.kept.clone(),
+            reach_port: shared.reach.clone(),
+            publish_port: shared.publish.clone(),
         },
         upstream_ca,
         by: who_asks(),
@@ -293,7 +299,7 @@ fn finish(conn: &mut Conn, exit: i32) -> Result<Summary, Failure> {
         Failure::could_not("the gate ended before the run did: what it did last is in the ledger")
             .then("tollgate tail")
     };
-    conn.send(&Ask::Finish { exit }).map_err(|_gone| broke())?;
+    conn.send(&Ask::Finish { exit, changed: None }).map_err(|_gone| broke())?;
     match conn.receive::<Answer>() {
         Ok(Some(Answer::Finished(summary))) => Ok(*summary),
         Ok(_) | Err(_) => Err(broke()),

@@ -56,6 +56,16 @@ pub(crate) struct ExecArgs {
     #[arg(long = "share-fd", value_name = "N", value_parser = clap::value_parser!(i32).range(3..))]
     pub(crate) share_fd: Vec<i32>,
 
+    /// A port of this host's 127.0.0.1 that the command reaches at its own: a database, a model; counted, not read; may
+    /// be repeated
+    #[arg(long = "reach-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) reach_port: Vec<u16>,
+
+    /// A port that the command listens on, for this host's 127.0.0.1: your browser and its development server; counted,
+    /// not read; may be repeated
+    #[arg(long = "publish-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) publish_port: Vec<u16>,
+
     /// Where HOST:PORT is really dialled, as curl means it; may name loopback; may be repeated
     #[arg(long = "connect-to", value_name = "HOST:PORT:ADDR:PORT")]
     pub(crate) connect_to: Vec<String>,

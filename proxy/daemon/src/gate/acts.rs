@@ -5,6 +5,7 @@ mod attachments;
 mod budgets;
 mod credentials;
 mod keys;
+pub(super) mod roots;
 mod switches;
 
 use std::sync::{Arc, PoisonError};
@@ -14,6 +15,7 @@ use super::protocol::{Act, Answer};
 use crate::attached::AttachError;
 use crate::journal::Unrecorded;
 use crate::keys::CreateError;
+use crate::listen::mint::MintError;
 use crate::money::books::AccountId;
 use crate::run::Run;
 use crate::vault::VaultError;
@@ -96,6 +98,21 @@ pub(crate) enum ActError {
     /// Nothing is attached to a gate of `exec`.
     #[error("this gate is not a service: tollgate serve --config FILE")]
     NoService,
+    /// Two roots at a time are enough.
+    #[error("a rotation of the CA is under way: `tollgate ca rotate --finish` ends it")]
+    RotationUnderWay,
+    /// There is nothing to finish.
+    #[error("no rotation of the CA is under way: `tollgate ca rotate` begins one")]
+    NoRotation,
+    /// The overlap would have ended before it begins.
+    #[error("the overlap would have ended before it begins")]
+    OverlapIsOver,
+    /// The new root cannot be made.
+    #[error(transparent)]
+    Mint(#[from] MintError),
+    /// The vault cannot keep the roots.
+    #[error("the CA stays as it is: {0}")]
+    Roots(String),
     /// The system has no random numbers.
     #[error("no random numbers from the system: {0}")]
     Random(#[source] std::io::Error),
@@ -129,6 +146,8 @@ pub async fn act(gate: &Arc<Gate>, act: Act) -> Answer {
         Act::RemoveCredential { name, force, by } => {
             credentials::remove(gate, name, force, by).await
         }
+        Act::RotateCa { until, by } => roots::begin(gate, until, by).await,
+        Act::FinishCa { by } => roots::finish(gate, by).await,
         Act::Agents => Ok(agents::list(gate)),
     };
     done.unwrap_or_else(Answer::from)

@@ -6,8 +6,8 @@ use audit::{Kind, Ledger, OpenError, Opened, Options, Who};
 use tokio_util::sync::CancellationToken;
 
 use super::views::{Shared, Views};
-use super::{BODIES, Gate};
-use crate::clock::{self, Clock};
+use super::{BODIES, Gate, roots};
+use crate::clock::Clock;
 use crate::exchange::body::ByteBudget;
 use crate::folder::StateFolder;
 use crate::gate::socket::{StateKey, load_or_make_master_key};
@@ -15,15 +15,13 @@ use crate::heavy::Heavy;
 use crate::journal::Journal;
 use crate::keys::Keys;
 use crate::kills::Kills;
-use crate::listen::mint::{Authority, Leaves, MintError, Parts};
+use crate::listen::mint::{Leaves, MintError};
 use crate::metrics::Metrics;
 use crate::money::{Books, Catalog};
 use crate::rates::Rates;
 use crate::record::Outcome;
-use crate::vault::{MasterKey, Secret, Vault, VaultError};
+use crate::vault::{MasterKey, Vault, VaultError};
 
-/// The vault's name for the deployment's CA.
-const CA: &str = "tollgate/ca";
 /// The most worker threads that carry traffic.
 const WORKERS: usize = 8;
 
@@ -86,7 +84,7 @@ pub(crate) fn open(state: &StateFolder) -> Result<(Arc<Gate>, StateKey, Views), 
     let clock = Clock::system();
     let (ledger, views) = open_ledger(state, &key, &clock)?;
     let vault = Vault::open(folder()?, &master)?;
-    let leaves = Leaves::new(authority(&vault, &clock)?, clock.now())?;
+    let leaves = Leaves::new(roots::load_or_make(&vault, &clock)?, clock.now())?;
     let catalog = Catalog::built_in().map_err(|error| StartError::Catalog(error.to_string()))?;
     let books = Books::new(views.books.clone());
     let journal = Journal::new(ledger, clock.clone());
@@ -168,27 +166,6 @@ fn remember(keys: &Keys, vault: &Vault) -> Result<(), StartError> {
         }
     }
     Ok(())
-}
-
-/// The deployment's CA: made once, sealed in the vault.
-fn authority(vault: &Vault, clock: &Clock) -> Result<Authority, StartError> {
-    if vault.names().iter().any(|name| name == CA) {
-        let sealed = vault.reveal(CA)?;
-        let bytes = sealed.reveal();
-        let broken = || MintError::Authority("certificate and key");
-        let (length, rest) = bytes.split_first_chunk::<4>().ok_or_else(broken)?;
-        let length = u32::from_be_bytes(*length) as usize;
-        let (certificate, key) = rest.split_at_checked(length).ok_or_else(broken)?;
-        return Ok(Authority::load(certificate, key, clock::random)?);
-    }
-    let (authority, Parts { certificate, key }) = Authority::create(clock.now(), clock::random)?;
-    let length = u32::try_from(certificate.len()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(4 + certificate.len() + key.len());
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(&certificate);
-    bytes.extend_from_slice(&key);
-    vault.seal(CA, &Secret::new(bytes.into()))?;
-    Ok(authority)
 }
 
 /// After a crash every decision without an outcome is in doubt, with its whole reservation.

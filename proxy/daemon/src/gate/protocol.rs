@@ -18,7 +18,8 @@ use zeroize::Zeroize;
 use crate::attached;
 use crate::keys::KeyRow;
 use crate::kills;
-use crate::record::Widened;
+use crate::listen::mint::Root;
+use crate::record::{Changed, SharedPort, Widened};
 use crate::service::Role;
 use crate::vault::Listed;
 
@@ -56,6 +57,9 @@ pub enum Ask {
     Finish {
         /// The command's exit code.
         exit: i32,
+        /// What it left behind that others execute.
+        #[serde(default)]
+        changed: Option<Changed>,
     },
     /// An operator does something.
     Act(Box<Act>),
@@ -63,7 +67,7 @@ pub enum Ask {
     Status,
     /// What the gate counts.
     Metrics,
-    /// The certificate of the deployment's CA.
+    /// The certificates of the deployment's CA.
     Authority,
     /// The listeners of a service, for the process that takes over. Its descriptors follow the answer.
     HandOver,
@@ -160,7 +164,7 @@ pub struct Prepared {
     pub run: String,
     /// Variables to set: the virtual keys.
     pub env: Vec<(String, Sealing)>,
-    /// Certificate of the deployment's CA, PEM.
+    /// Certificates of the deployment's CA, PEM: two while it is rotated.
     pub ca_pem: String,
 }
 
@@ -191,6 +195,12 @@ pub struct Summary {
     pub refusals: Vec<(String, String)>,
     /// What observe let pass: what, and how often.
     pub observed: Vec<(String, u64)>,
+    /// What went over the ports that it shared.
+    #[serde(default)]
+    pub ports: Vec<SharedPort>,
+    /// Hosts at which the command did not take the gate's certificate, and how often.
+    #[serde(default)]
+    pub distrusted: Vec<(String, u64)>,
     /// The ledger's entries from the run's beginning to its end, to be read back; `None` where the end
     /// could not be recorded.
     pub entries: Option<(u64, u64)>,
@@ -272,10 +282,17 @@ pub enum Answer {
         /// Each, and how it stands.
         attachments: Vec<attached::Listed>,
     },
-    /// The certificate of the deployment's CA.
+    /// The roots of the deployment, all of which are to be trusted.
     Authority {
-        /// As PEM.
-        pem: String,
+        /// The one that signs first.
+        roots: Vec<Root>,
+    },
+    /// The roots are others now.
+    CaRotated {
+        /// All of them, the one that signs first.
+        roots: Vec<Root>,
+        /// The ledger's entry.
+        entry: u64,
     },
     /// The listeners follow as descriptors, in this order, in one message of one byte.
     HandedOver {

@@ -15,15 +15,16 @@ use launch::Listeners;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
+use super::ports::Carried;
 use super::protocol::{Prepared, Register, Sealing, Summary};
 use super::socket::Conn;
-use super::{Gate, RUN_BODIES};
+use super::{Gate, RUN_BODIES, ports};
 use crate::clock;
 use crate::intake::redirected::{self, Redirected};
 use crate::keys::{KeyEvent, Wanted};
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
-use crate::record::{self, RunEvent, Widened};
+use crate::record::{self, Changed, RunEvent, Widened};
 use crate::run::{CONNECTIONS, EXCHANGES, Run, Sizes, Upstream};
 use crate::terms::{Held, Holdings, Terms, Version};
 use crate::upstream::connect::{Connector, read_authorities};
@@ -40,8 +41,16 @@ pub(super) struct Registered {
     run: Arc<Run>,
     by: String,
     widened: Widened,
+    ports: Vec<Arc<Carried>>,
     /// The ledger's next entry when the run began.
     first_entry: u64,
+}
+
+/// What a front says at the end of its run; one that vanished says nothing.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    pub(super) exit: Option<i32>,
+    pub(super) changed: Option<Changed>,
 }
 
 /// Takes up a run: its sockets, the kernel programs, its keys. Nothing runs in it yet.
@@ -51,20 +60,21 @@ pub(super) fn register(
     conn: &Conn,
     traffic: &Handle,
 ) -> anyhow::Result<(Registered, Prepared)> {
-    let Descriptors { listeners, cgroup, stderr } = descriptors(conn)?;
+    let Descriptors { mut listeners, cgroup, stderr } = descriptors(conn)?;
     let enforcement = Enforcement::attach(cgroup.as_fd())?;
     let started = gate.clock.now();
     let id = clock::ulid(started).context("no random numbers")?;
     let inside = traffic.enter();
     let run = Arc::new(run(&register, id, started, stderr)?);
     drop(inside);
-    let registered = Registered {
+    let mut registered = Registered {
         run: Arc::clone(&run),
         by: register.by,
         widened: register.widened,
+        ports: Vec::new(),
         first_entry: gate.journal.ledger().status().entries,
     };
-    let event = registered.event(RunEvent::Started, None);
+    let event = registered.event(RunEvent::Started, End::default());
     traffic.block_on(gate.journal.commit(Kind::Run, run.who(None), &event))?;
     let redirected = Redirected {
         gate: Arc::clone(gate),
@@ -73,15 +83,21 @@ pub(super) fn register(
         names: Addresses::default(),
     };
     let issued = traffic.block_on(issue(gate, &run, register.keys));
-    match issued.and_then(|env| open(redirected, listeners, traffic).map(|()| env)) {
+    let opened = issued.and_then(|env| {
+        let _inside = traffic.enter();
+        registered.ports = ports::open(gate, &run, &mut listeners, &registered.widened)?;
+        open(redirected, listeners)?;
+        Ok(env)
+    });
+    match opened {
         Ok(env) => {
             gate.enter(Arc::clone(&run));
-            let ca_pem = gate.leaves.authority().pem();
+            let ca_pem = gate.leaves.pem();
             Ok((registered, Prepared { run: run.id.clone(), env, ca_pem }))
         }
         Err(error) => {
             // What was begun is taken back: its keys open nothing, and nothing waits for connections.
-            registered.finish(gate, traffic, None);
+            registered.finish(gate, traffic, End::default());
             Err(error)
         }
     }
@@ -193,13 +209,12 @@ async fn issue(
     Ok(env)
 }
 
-/// Starts to accept what the kernel redirects, and to answer names.
-fn open(redirected: Redirected, listeners: Listeners, traffic: &Handle) -> anyhow::Result<()> {
+/// Starts to accept what the kernel redirects, and to answer names. Called inside the traffic's runtime.
+fn open(redirected: Redirected, listeners: Listeners) -> anyhow::Result<()> {
     let redirected = Arc::new(redirected);
     let Redirected { gate, run, names, .. } = redirected.as_ref();
     let responder = Arc::new(Mutex::new(Responder::new(names.clone())));
     let directory = Arc::new(Names::of(Arc::clone(gate), Arc::clone(run)));
-    let _inside = traffic.enter();
     for listener in listeners.intake {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -229,8 +244,9 @@ async fn until_over(over: CancellationToken, serving: impl Future<Output = std::
 }
 
 impl Registered {
-    fn event(&self, event: RunEvent, exit: Option<i32>) -> record::Run {
-        let Self { run, by, widened, .. } = self;
+    fn event(&self, event: RunEvent, end: End) -> record::Run {
+        let Self { run, by, widened, ports, .. } = self;
+        let End { exit, changed } = end;
         let terms = run.terms();
         record::Run {
             run: run.id.clone(),
@@ -243,28 +259,35 @@ impl Registered {
             event,
             exit,
             widened: widened.clone(),
+            ports: match event {
+                RunEvent::Started => Vec::new(),
+                RunEvent::Ended => ports.iter().map(|one| one.total()).collect(),
+            },
+            changed,
         }
     }
 
     /// Ends the run: what is still under way is settled, then it is written down.
-    pub(super) fn finish(self, gate: &Arc<Gate>, traffic: &Handle, exit: Option<i32>) -> Summary {
-        let event = self.event(RunEvent::Ended, exit);
-        let Self { run, first_entry, .. } = self;
+    pub(super) fn finish(self, gate: &Arc<Gate>, traffic: &Handle, end: End) -> Summary {
+        let run = Arc::clone(&self.run);
         run.over.cancel();
         run.tasks.close();
-        let ended = traffic.block_on(async {
+        let (ended, ports) = traffic.block_on(async {
             if tokio::time::timeout(SETTLED_WITHIN, run.tasks.wait()).await.is_err() {
                 tracing::error!(run = run.id, "exchanges of a run that is over did not end");
             }
+            // What is still carried now has ended, and is in the totals.
+            let event = self.event(RunEvent::Ended, end);
             gate.journal.flush(true);
-            gate.journal.commit(Kind::Run, run.who(None), &event).await
+            (gate.journal.commit(Kind::Run, run.who(None), &event).await, event.ports)
         });
         let mut summary = summary(gate, &run);
+        summary.ports = ports;
         gate.runs.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
         gate.books.close(&run.id, gate.clock.now());
         gate.keys.close(&run.id);
         match ended {
-            Ok(receipt) => summary.entries = Some((first_entry, receipt.seq)),
+            Ok(receipt) => summary.entries = Some((self.first_entry, receipt.seq)),
             Err(error) => tracing::error!(%error, run = run.id, "the end of a run is not recorded"),
         }
         summary

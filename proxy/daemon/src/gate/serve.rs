@@ -11,12 +11,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::protocol::{Answer, Ask};
-use super::registry::{self, Registered};
+use super::registry::{self, End, Registered};
 use super::socket::{Conn, Listener, StateKey};
 use super::{Gate, acts};
 
 /// How often the gate looks whether anybody is left.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// After how long an old CA that could not be retired is tried again.
+const TRIED_AGAIN: Duration = Duration::from_mins(1);
 
 /// How long a gate's socket is served.
 #[derive(Debug)]
@@ -48,6 +51,7 @@ pub(crate) fn serve(
 ) {
     let open = Arc::new(AtomicUsize::new(0));
     let (begun, mut called) = (Instant::now(), false);
+    let mut retire = begun;
     loop {
         if waits(listener) {
             match listener.accept() {
@@ -71,6 +75,11 @@ pub(crate) fn serve(
             }
         }
         gate.journal.flush(false);
+        if Instant::now() >= retire && acts::roots::is_due(gate) {
+            traffic.block_on(acts::roots::finish_what_is_due(gate));
+            // Where it could not be done it is tried again, but not at each look.
+            retire = Instant::now() + TRIED_AGAIN;
+        }
         if until.is_over(begun, called, open.load(Ordering::Acquire)) {
             return;
         }
@@ -114,8 +123,11 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 }
                 Err(error) => failed(&format!("{error:#}")),
             },
-            Ask::Finish { exit } => match registered.take() {
-                Some(run) => Answer::Finished(Box::new(run.finish(gate, traffic, Some(exit)))),
+            Ask::Finish { exit, changed } => match registered.take() {
+                Some(run) => {
+                    let end = End { exit: Some(exit), changed };
+                    Answer::Finished(Box::new(run.finish(gate, traffic, end)))
+                }
                 None => failed("no run was registered on this connection"),
             },
             Ask::Act(act) => traffic.block_on(acts::act(gate, *act)),
@@ -124,7 +136,7 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
                 Ok(text) => Answer::Metrics { text },
                 Err(error) => failed(&format!("the metrics cannot be written: {error}")),
             },
-            Ask::Authority => Answer::Authority { pem: gate.leaves.authority().pem() },
+            Ask::Authority => Answer::Authority { roots: gate.leaves.roots() },
             Ask::HandOver => match hand_over(gate, &mut conn) {
                 // Open until this process has ended, which is what the other one waits for.
                 Ok(()) => continue,
@@ -137,7 +149,7 @@ fn connection(gate: &Arc<Gate>, mut conn: Conn, traffic: &Handle) {
         }
     }
     if let Some(run) = registered {
-        run.finish(gate, traffic, None);
+        run.finish(gate, traffic, End::default());
     }
 }
 

@@ -10,10 +10,12 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
-use super::{Connection, serve, serve_with, unless_ending};
+use super::{Connection, distrust, serve, serve_with, unless_ending};
 use crate::answer::body::AnswerBody;
 use crate::exchange::{self, Unanswered, settle};
 use crate::listen::hello::{self, Hello, Limits, Opening, Replay};
+use crate::listen::mint::MintError;
+use crate::metrics::Distrust;
 use crate::opaque;
 use crate::route::{Route, named_as, normal};
 use crate::subject::Subject;
@@ -45,7 +47,11 @@ enum Begun<S> {
     /// By its Host, at this port.
     ByHost(u16, Replay<S>),
     Clear(Arc<Route>, Replay<S>),
-    Tls(Arc<Route>, Box<TlsStream<S>>),
+    Tls {
+        route: Arc<Route>,
+        h2: bool,
+        stream: Box<Replay<TlsStream<S>>>,
+    },
 }
 
 /// Carries one connection. What its beginning needed is freed before the first request is read.
@@ -62,8 +68,7 @@ where
         Some(Begun::Clear(route, stream)) => {
             Box::pin(serve(connection, route, stream, false)).await;
         }
-        Some(Begun::Tls(route, stream)) => {
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Some(Begun::Tls { route, h2, stream }) => {
             Box::pin(serve(connection, route, stream, h2)).await;
         }
         None => {}
@@ -156,20 +161,36 @@ where
         return None;
     }
     let gate = &connection.gate;
-    let config = match gate.leaves.server_config(&route.host, gate.clock.now()) {
+    let now = gate.clock.now();
+    let may_mint = || subject.run.may_mint(now);
+    let config = match gate.leaves.server_config_within(&route.host, now, may_mint) {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!(%error, host = route.host, "no certificate can be made");
+            if let MintError::TooMany = error {
+                gate.metrics.unminted.inc();
+            }
+            let (agent, host) = (&subject.run.agent, &route.host);
+            tracing::error!(%error, agent, host, "no certificate can be made");
             drop(hello.refuse(hello::Refusal::Unavailable).await);
             return None;
         }
     };
-    match hello.accept(config, HANDSHAKE_WITHIN).await {
-        Ok(stream) => Some(Begun::Tls(Arc::new(route), Box::new(stream))),
+    let stream = match hello.accept(config, HANDSHAKE_WITHIN).await {
+        Ok(stream) => stream,
         Err(error) => {
-            let host = route.host;
-            tracing::info!(%error, host, "a client does not accept the gate's certificate");
-            None
+            if let Some(how) = distrust::of(&error) {
+                distrust::tell(connection, &subject, &route, how);
+            } else {
+                let host = &route.host;
+                tracing::info!(%error, host, "a client's TLS handshake failed");
+            }
+            return None;
         }
-    }
+    };
+    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let Some(stream) = distrust::unless_closed(stream).await else {
+        distrust::tell(connection, &subject, &route, Distrust::Closed);
+        return None;
+    };
+    Some(Begun::Tls { route: Arc::new(route), h2, stream: Box::new(stream) })
 }

@@ -11,11 +11,11 @@ use hickory_proto::rr::rdata::{A, PTR};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 mod addresses;
-mod allowance;
 mod serve;
 pub use addresses::{Addresses, CAPACITY};
-use allowance::Allowance;
 pub use serve::{Directory, serve_tcp, serve_udp};
+
+use crate::listen::allowance::Allowance;
 
 /// Seconds an answer may be kept. The address stays good for the run, but a policy change should be felt soon.
 const TTL: u32 = 60;

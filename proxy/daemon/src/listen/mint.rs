@@ -3,7 +3,8 @@
 //! A root is made once and trusted by agents; its bytes never change. Each gate process signs with an
 //! intermediate of its own that lives in memory only, so a leaf that leaks out of a process dies with its
 //! intermediate. A leaf is minted for a name only when the caller asks, which it does after policy has
-//! admitted the name.
+//! admitted the name. While one root is exchanged for another ([`Roots`]) both are trusted, and leaves hold
+//! for who trusts either.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -20,7 +21,9 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use zeroize::{Zeroize as _, Zeroizing};
 
 mod leaves;
-pub use leaves::Leaves;
+mod roots;
+pub use leaves::{Change, Leaves};
+pub use roots::{Root, Roots, Successor};
 
 /// Where serial numbers come from: [`crate::clock::random`], or a test's own.
 pub type Random = fn() -> std::io::Result<[u8; 16]>;
@@ -31,6 +34,9 @@ const ROOT_LIFE: Duration = Duration::from_hours(24 * 3650);
 const SHORT_LIFE: Duration = Duration::from_hours(24 * 7);
 /// How far certificates are backdated: agents' clocks run late.
 const BACKDATED: Duration = Duration::from_hours(1);
+
+/// How many authorities may stand between a root and a leaf: the root it replaces, and an intermediate.
+const BELOW_A_ROOT: u8 = 2;
 
 /// Why a certificate could not be made.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -52,6 +58,11 @@ pub enum MintError {
     /// The TLS library refused the result.
     #[error("a certificate could not be put to use: {0}")]
     Use(#[from] rustls::Error),
+    /// The agent has asked for more new names than it may in so short a time.
+    #[error(
+        "this agent asks for more new names than certificates are made for: ask again in a second"
+    )]
+    TooMany,
 }
 
 impl From<std::io::Error> for MintError {
@@ -104,7 +115,7 @@ impl Authority {
             ROOT_LIFE,
             serial,
         );
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(BELOW_A_ROOT));
         let certificate = params.self_signed(&key)?.der().clone();
         let parts = Parts { certificate: certificate.to_vec(), key: pkcs8 };
         Ok((Self { certificate, issuer: Issuer::new(params, key), random }, parts))
@@ -157,6 +168,28 @@ impl Authority {
         pem
     }
 
+    /// A certificate of `other`, the root that this one succeeds: who trusts this one trusts what that one signs,
+    /// for a week from `now`.
+    fn vouch_for(
+        &self,
+        other: &Self,
+        now: Timestamp,
+    ) -> Result<CertificateDer<'static>, MintError> {
+        let unreadable = || MintError::Authority("certificate");
+        let (_, theirs) = x509_parser::parse_x509_certificate(&other.certificate)
+            .map_err(|_unspecific| unreadable())?;
+        let name = theirs.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        let mut params =
+            authority_params(name.ok_or_else(unreadable)?, now, SHORT_LIFE, (self.random)()?);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(BELOW_A_ROOT - 1));
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(other.issuer.key(), &self.issuer)?.der().clone();
+        // A chain is followed by the very bytes of the name.
+        let same = x509_parser::parse_x509_certificate(&certificate)
+            .is_ok_and(|(_, ours)| ours.subject().as_raw() == theirs.subject().as_raw());
+        if same { Ok(certificate) } else { Err(unreadable()) }
+    }
+
     /// A new intermediate with a key of its own, valid for a week from `now`.
     fn intermediate(&self, now: Timestamp) -> Result<Intermediate, MintError> {
         let (key, _pkcs8) = new_key()?;
@@ -171,7 +204,7 @@ impl Authority {
             PrivatePkcs8KeyDer::from(pkcs8.as_slice()),
         ))?;
         Ok(Intermediate {
-            certificate,
+            above: vec![certificate],
             issuer: Issuer::new(params, key),
             leaf_key,
             leaf_signer,
@@ -183,7 +216,9 @@ impl Authority {
 
 /// An intermediate and the one key that all its leaves share.
 struct Intermediate {
-    certificate: CertificateDer<'static>,
+    /// What follows a leaf in its chain: the intermediate, and during a rotation the signing root as its successor
+    /// vouches for it.
+    above: Vec<CertificateDer<'static>>,
     issuer: Issuer<'static, KeyPair>,
     leaf_key: KeyPair,
     leaf_signer: Arc<dyn SigningKey>,
@@ -207,7 +242,8 @@ impl Intermediate {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
         let leaf = params.signed_by(&self.leaf_key, &self.issuer)?.der().clone();
-        Ok(CertifiedKey::new(vec![leaf, self.certificate.clone()], Arc::clone(&self.leaf_signer)))
+        let chain = std::iter::once(leaf).chain(self.above.iter().cloned()).collect();
+        Ok(CertifiedKey::new(chain, Arc::clone(&self.leaf_signer)))
     }
 }
 

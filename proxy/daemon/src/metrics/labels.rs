@@ -102,6 +102,45 @@ impl Listener {
     }
 }
 
+/// How a client showed that it does not take the gate's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distrust {
+    /// The alert `unknown_ca`: it does not know the CA.
+    UnknownCa,
+    /// The alert `bad_certificate`, which some clients say for the same, and those with a certificate of their own
+    /// choice do.
+    BadCertificate,
+    /// The alert `certificate_unknown`, Java's word for it.
+    CertificateUnknown,
+    /// Another alert about the certificate.
+    OtherAlert,
+    /// It closed when it had seen the certificate, and asked nothing.
+    Closed,
+}
+
+impl Distrust {
+    /// Every way.
+    pub const ALL: [Self; 5] = [
+        Self::UnknownCa,
+        Self::BadCertificate,
+        Self::CertificateUnknown,
+        Self::OtherAlert,
+        Self::Closed,
+    ];
+
+    /// Its label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownCa => "unknown_ca",
+            Self::BadCertificate => "bad_certificate",
+            Self::CertificateUnknown => "certificate_unknown",
+            Self::OtherAlert => "other_alert",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {

@@ -40,4 +40,31 @@ pub enum Operator {
         /// Who tried it.
         by: String,
     },
+    /// A new root is made: it is handed out beside the one that signs.
+    CaRotationBegun {
+        /// SHA-256 of the certificate that signs, hex.
+        old: String,
+        /// And of the one that is to succeed it.
+        new: String,
+        /// When it does, microseconds since the epoch; `None` waits for an operator.
+        until: Option<u64>,
+        /// Who did it.
+        by: String,
+    },
+    /// The successor signs and is the only root; the key of the one before is gone.
+    CaRotationFinished {
+        /// SHA-256 of the certificate that is retired, hex.
+        old: String,
+        /// And of the one that signs now.
+        new: String,
+        /// Who did it.
+        by: String,
+    },
+    /// What the entry before says of the roots could not be done: they are as they were.
+    CaUnchanged {
+        /// Why.
+        why: String,
+        /// Who tried it.
+        by: String,
+    },
 }

@@ -46,12 +46,18 @@ fn class_of_v4(ip: Ipv4Addr) -> AddressClass {
 )]
 fn class_of_v6(ip: Ipv6Addr) -> AddressClass {
     match ip.segments() {
+        // What is dialled there is the v4 address inside: the kernel's own mapping, and the well-known prefix of
+        // NAT64, through which networks of v6 alone reach all the rest (RFC 6052).
+        [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+            class_of_v4(Ipv4Addr::new(a, b, c, d))
+        }
         [0, 0, 0, 0, 0, 0, 0, 0] => AddressClass::Reserved,
         [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
-        // v4-compatible, v4-mapped, v4-translated (SIIT), NAT64 well-known and local-use, Teredo, 6to4.
-        [0, 0, 0, 0, 0, 0 | 0xffff, ..]
+        // v4-compatible, v4-translated (SIIT), NAT64 for local use, Teredo, 6to4: where these lead is up to some
+        // translator or relay.
+        [0, 0, 0, 0, 0, 0, ..]
         | [0, 0, 0, 0, 0xffff, 0, ..]
-        | [0x64, 0xff9b, 0, 0, 0, 0, ..]
         | [0x64, 0xff9b, 1, ..]
         | [0x2001, 0, ..]
         | [0x2002, ..] => AddressClass::Embedded,
@@ -124,11 +130,20 @@ mod tests {
         ("::1", Loopback),
         ("::2", Embedded),
         ("::127.0.0.1", Embedded),
-        ("::ffff:127.0.0.1", Embedded),
-        ("::ffff:8.8.8.8", Embedded),
+        ("::ffff:127.0.0.1", Loopback),
+        ("::ffff:10.0.0.1", Private),
+        ("::ffff:169.254.169.254", LinkLocal),
+        ("::ffff:0.0.0.0", Reserved),
+        ("::ffff:8.8.8.8", Public),
         ("::ffff:0:10.0.0.1", Embedded),
-        ("64:ff9b::10.0.0.1", Embedded),
+        ("64:ff9b::10.0.0.1", Private),
+        ("64:ff9b::127.0.0.1", Loopback),
+        ("64:ff9b::169.254.169.254", LinkLocal),
+        ("64:ff9b::100.64.0.1", Private),
+        ("64:ff9b::8.8.8.8", Public),
+        ("64:ff9b::1:8.8.8.8", Reserved),
         ("64:ff9b:1::1", Embedded),
+        ("64:ff9b:1::8.8.8.8", Embedded),
         ("64:ff9b:2::1", Reserved),
         ("100::1", Reserved),
         ("2001::1", Embedded),
@@ -163,10 +178,16 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn a_v4_address_inside_v6_is_never_public(v4: u32) {
+        fn a_v4_address_inside_v6_is_judged_as_that_address_or_never_public(v4: u32) {
             let v4 = Ipv4Addr::from(v4);
             let nat64 = Ipv6Addr::from((0x64_ff9b_u128 << 96) | u128::from(u32::from(v4)));
-            for inside in [v4.to_ipv6_mapped(), v4.to_ipv6_compatible(), nat64] {
+            for inside in [v4.to_ipv6_mapped(), nat64] {
+                proptest::prop_assert_eq!(classify(inside.into()), classify(v4.into()));
+            }
+            let six_to_four = Ipv6Addr::from((0x2002_u128 << 112) | (u128::from(u32::from(v4)) << 80) | 1);
+            let teredo = Ipv6Addr::from((0x2001_u128 << 112) | u128::from(!u32::from(v4)));
+            let local_nat64 = Ipv6Addr::from((0x64_ff9b_0001_u128 << 80) | u128::from(u32::from(v4)));
+            for inside in [v4.to_ipv6_compatible(), six_to_four, teredo, local_nat64] {
                 proptest::prop_assert_ne!(classify(inside.into()), Public);
             }
         }

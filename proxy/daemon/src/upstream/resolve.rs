@@ -11,6 +11,7 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 
 use super::address::classify;
+use super::own::is_own;
 use crate::listen::dns::Exists;
 
 mod connect_to;
@@ -36,8 +37,16 @@ pub struct Resolved {
 
 impl Resolved {
     fn new(addresses: Vec<SocketAddr>, named: bool) -> Option<Self> {
-        let class = addresses.iter().map(|at| classify(at.ip())).max()?;
+        let class = addresses.iter().map(|at| class_here(at.ip())).max()?;
         Some(Self { addresses, class, named })
+    }
+}
+
+/// The class of an address as seen from this machine: a public one of its own is no less itself.
+fn class_here(ip: IpAddr) -> AddressClass {
+    match classify(ip) {
+        AddressClass::Public if is_own(ip) => AddressClass::Loopback,
+        class => class,
     }
 }
 

@@ -148,6 +148,8 @@ fn run(event: RunEvent, exit: Option<i32>) -> Run {
         by: "uid 0".into(),
         event,
         widened: tollgate::record::Widened::default(),
+        ports: Vec::new(),
+        changed: None,
         exit,
     }
 }

@@ -10,7 +10,7 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
 };
 use rustix::{
-    event::{PollFd, PollFlags},
+    event::{PollFd, PollFlags, Timespec},
     fs::{FileType, Mode, OFlags},
     process::{WaitId, WaitIdOptions},
 };
@@ -291,10 +291,28 @@ impl Relay<'_> {
             }
             terminal.restore();
         }
+        self.show_the_rest();
         stop_this_job(signal)?;
         let foreground = self.attune();
         self.order(Order::Continue { foreground });
         Ok(())
+    }
+
+    /// What the command wrote before it was stopped is seen before its job is: it may be why it asks for the keyboard.
+    fn show_the_rest(&mut self) {
+        /// Enough for what a terminal holds; others inside may go on writing.
+        const MOST: usize = 16;
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        for pump in self.pumps.iter_mut().filter(|pump| pump.outward) {
+            for _ in 0..MOST {
+                let Some((fd, flags)) = pump.waits_for() else { break };
+                let mut ready = [PollFd::from_borrowed_fd(fd, flags)];
+                if !rustix::event::poll(&mut ready, Some(&now)).is_ok_and(|ready| ready > 0) {
+                    break;
+                }
+                pump.step();
+            }
+        }
     }
 
     fn pass_on(&mut self, number: i32, code: i32) {

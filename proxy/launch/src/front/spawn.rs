@@ -20,8 +20,10 @@ use crate::{
     cgroup::Cgroup,
     error::LaunchError,
     init::WORD,
+    netns::Held,
     streams::Stream,
     sys::{self, Cloned},
+    userns,
 };
 
 /// PID 1 inside, as front holds it.
@@ -39,7 +41,8 @@ pub(super) struct Started {
 struct Child<'a> {
     plan: &'a OwnedFd,
     control: OwnedFd,
-    network: &'a OwnedFd,
+    /// The network to join; nothing where the first process is made in it.
+    network: Option<&'a OwnedFd>,
     streams: [Option<OwnedFd>; 3],
     share: &'a [i32],
     arguments: Vec<CString>,
@@ -49,8 +52,8 @@ struct Child<'a> {
 pub(super) fn init(
     plan: &OwnedFd,
     environment: &[(OsString, OsString)],
-    network: &OwnedFd,
-    cgroup: &Cgroup,
+    namespaces: &Held,
+    cgroup: Option<&Cgroup>,
     streams: [Stream; 3],
     share: &[i32],
 ) -> Result<Started, LaunchError> {
@@ -68,7 +71,10 @@ pub(super) fn init(
     let child = Child {
         plan,
         control: theirs,
-        network,
+        network: match namespaces {
+            Held::Network(network) => Some(network),
+            Held::User(_) => None,
+        },
         streams,
         share,
         arguments: arguments
@@ -81,8 +87,16 @@ pub(super) fn init(
             .collect::<Result<_, _>>()
             .map_err(|error| step(error.into()))?,
     };
-    // SAFETY: `front` has made sure that there is one thread.
-    match unsafe { sys::clone_into(cgroup.as_fd()) }.map_err(step)? {
+    let cloned = match (namespaces, cgroup) {
+        // SAFETY: `front` has made sure that there is one thread.
+        (Held::User(namespaces), _) => unsafe { userns::clone_into(namespaces) }?,
+        // SAFETY: as above.
+        (Held::Network(_), Some(cgroup)) => {
+            unsafe { sys::clone_into(cgroup.as_fd()) }.map_err(step)?
+        }
+        (Held::Network(_), None) => return Err(step(io::Error::other("the run has no cgroup"))),
+    };
+    match cloned {
         Cloned::Parent(process) => Ok(Started { process, control, pipes }),
         Cloned::Child => {
             let failed = child.become_init();
@@ -94,10 +108,12 @@ pub(super) fn init(
 
 impl Child<'_> {
     fn become_init(&self) -> io::Result<std::convert::Infallible> {
-        rustix::thread::move_into_link_name_space(
-            self.network.as_fd(),
-            Some(LinkNameSpaceType::Network),
-        )?;
+        if let Some(network) = self.network {
+            rustix::thread::move_into_link_name_space(
+                network.as_fd(),
+                Some(LinkNameSpaceType::Network),
+            )?;
+        }
         for (number, stream) in (0..).zip(&self.streams) {
             if let Some(stream) = stream {
                 sys::put_at(stream.as_fd(), number)?;

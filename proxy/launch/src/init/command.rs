@@ -16,7 +16,7 @@ use rustix::{
 };
 
 use super::told;
-use crate::{plan::Plan, seccomp, sys};
+use crate::{form::Form, plan::Plan, seccomp, sys};
 
 /// A command that runs, or the error number with which it could not be executed.
 #[derive(Debug, Clone, Copy)]
@@ -127,8 +127,11 @@ fn drop_privileges(plan: &Plan) -> Result<(), String> {
         }
     }
     let identity = &plan.identity;
-    let groups: Vec<Gid> = identity.groups.iter().map(|&group| Gid::from_raw(group)).collect();
-    rustix::thread::set_thread_groups(&groups).map_err(told("setting groups"))?;
+    // In a user namespace groups are what they were, and cannot be set.
+    if plan.form == Form::KernelPrograms {
+        let groups: Vec<Gid> = identity.groups.iter().map(|&group| Gid::from_raw(group)).collect();
+        rustix::thread::set_thread_groups(&groups).map_err(told("setting groups"))?;
+    }
     let gid = Gid::from_raw(identity.gid);
     rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(told("setting the group"))?;
     let uid = Uid::from_raw(identity.uid);

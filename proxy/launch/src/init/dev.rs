@@ -10,8 +10,8 @@ use rustix::{
     pty::OpenptFlags,
 };
 
-use super::mounts::{attach, attributes, bind, detached, open_target};
-use crate::identity::Identity;
+use super::mounts::{attach, attributes, bind, detached, if_there, open_target};
+use crate::{form::Form, mountinfo, plan::Plan};
 
 /// Group `tty`, fixed in every distribution (systemd's basic.conf, Debian's base-passwd).
 const TTY_GROUP: u32 = 5;
@@ -28,9 +28,12 @@ const LINKS: &[(&str, &str)] = &[
 ];
 
 /// Pseudo terminals of this run alone: those of others cannot be named.
-pub(super) fn private_terminals() -> io::Result<()> {
+pub(super) fn private_terminals(form: Form) -> io::Result<()> {
     let group = TTY_GROUP.to_string();
-    let options = [("mode", "0620"), ("ptmxmode", "0666"), ("gid", group.as_str())];
+    let mut options = vec![("mode", "0620"), ("ptmxmode", "0666")];
+    if has_tty_group(form) {
+        options.push(("gid", group.as_str()));
+    }
     let pts = detached("devpts", &options, attributes::NO_SUID | attributes::NO_EXEC)?;
     attach(&pts, &open_target("/dev/pts")?)
 }
@@ -64,12 +67,33 @@ pub(super) fn fresh() -> io::Result<()> {
     for (name, device) in &devices {
         attach(device, &open_target(format!("/dev/{name}"))?)?;
     }
-    let shm = detached("tmpfs", &[("mode", "1777")], attributes::NO_SUID | attributes::NO_DEV)?;
-    attach(&shm, &open_target("/dev/shm")?)
+    private_memory()
+}
+
+/// Shared memory of this run alone (attacks 9).
+pub(super) fn private_memory() -> io::Result<()> {
+    let Some(target) = if_there(open_target("/dev/shm"))? else { return Ok(()) };
+    attach(
+        &detached("tmpfs", &[("mode", "1777")], attributes::NO_SUID | attributes::NO_DEV)?,
+        &target,
+    )
+}
+
+/// Message queues of this run alone, wherever those of the outside are mounted: a queue that is opened there is the
+/// outside's, whatever namespace one is in.
+pub(super) fn private_queues() -> io::Result<()> {
+    let harmless = attributes::NO_SUID | attributes::NO_DEV | attributes::NO_EXEC;
+    let mounts = mountinfo::read(&std::fs::read_to_string("/proc/self/mountinfo")?);
+    for mounted in mounts.into_iter().filter(|mounted| mounted.kind == "mqueue") {
+        if let Some(target) = if_there(open_target(&mounted.point))? {
+            attach(&detached("mqueue", &[], harmless)?, &target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A new pseudo terminal of this run: the command's end and front's.
-pub(super) fn open_terminal(owner: &Identity) -> io::Result<(OwnedFd, OwnedFd)> {
+pub(super) fn open_terminal(plan: &Plan) -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let master = rustix::fs::openat(CWD, "/dev/pts/ptmx", flags, Mode::empty())?;
     rustix::pty::unlockpt(&master)?;
@@ -77,7 +101,14 @@ pub(super) fn open_terminal(owner: &Identity) -> io::Result<(OwnedFd, OwnedFd)> 
         &master,
         OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC,
     )?;
-    let group = Gid::from_raw(TTY_GROUP);
-    rustix::fs::fchown(terminal.as_fd(), Some(Uid::from_raw(owner.uid)), Some(group))?;
+    if has_tty_group(plan.form) {
+        let (owner, group) = (Uid::from_raw(plan.identity.uid), Gid::from_raw(TTY_GROUP));
+        rustix::fs::fchown(terminal.as_fd(), Some(owner), Some(group))?;
+    }
     Ok((terminal, master))
+}
+
+/// The group has a number. In a user namespace it has none, and the terminal is its user's from the start.
+fn has_tty_group(form: Form) -> bool {
+    form == Form::KernelPrograms
 }

@@ -1,9 +1,10 @@
 //! Arranges what the command sees of the file system.
 //!
 //! Everything is opened first and mounted by descriptor, so that nothing can be swapped between a look and a mount.
-//! The order matters: what stays writable is set aside before the system folders are made read-only; single files
-//! come after folders, what is absent after that, and `/proc` last, because it is the workbench until then.
+//! The order matters: what stays writable is set aside before the system folders are made read-only; what is
+//! kept as it is and single files come after folders, what is absent after that, and `/proc` last, because it is the workbench until then.
 
+mod places;
 mod root;
 
 use std::{
@@ -23,6 +24,7 @@ use rustix::{
 
 use super::{dev, told};
 use crate::{
+    form::Form,
     plan::{Hidden, Overlaid, Plan},
     sys,
 };
@@ -54,6 +56,7 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     if as_root {
         root::system_read_only(plan)?;
     }
+    places::keep(plan)?;
     for path in &plan.read_only {
         read_only(path.as_path()).map_err(at("making read-only", path.as_path()))?;
     }
@@ -62,11 +65,20 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
         hide(hidden)?;
     }
     absent(Path::new(NAME_CACHE)).map_err(at("hiding", Path::new(NAME_CACHE)))?;
+    dev::private_queues().map_err(told("mounting message queues"))?;
     if as_root {
         dev::fresh().map_err(told("making /dev"))?;
+    } else {
+        dev::private_memory().map_err(told("mounting /dev/shm"))?;
     }
-    dev::private_terminals().map_err(told("mounting /dev/pts"))?;
-    fresh_proc().map_err(told("mounting /proc"))?;
+    dev::private_terminals(plan.form).map_err(told("mounting /dev/pts"))?;
+    fresh_proc().map_err(|error| match plan.form {
+        Form::KernelPrograms => format!("mounting /proc: {error}"),
+        Form::UserNamespace => format!(
+            "mounting /proc: {error}; the kernel gives a user a fresh one only where nothing of the old one is \
+             covered, as containers do: unmask it there, or use sudo"
+        ),
+    })?;
     if as_root {
         root::kernel_closed(&kernel_files)?;
     }

@@ -2,15 +2,42 @@
 
 use std::sync::LazyLock;
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
+    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
+use rustix::process::Uid;
 use tempfile::TempDir;
+
+/// The form of the run in a cage.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    KernelPrograms,
+    UserNamespace,
+}
+
+impl Form {
+    /// Who starts the cage, where that is not whoever runs the tests.
+    pub(crate) fn owner(self) -> Option<Uid> {
+        let other = self == Self::UserNamespace && rustix::process::geteuid().is_root();
+        other.then(|| Uid::from_raw(1000))
+    }
+
+    /// What begins the command line of the cage.
+    fn words(self) -> Vec<OsString> {
+        let setpriv: &[&str] = match self.owner() {
+            Some(_) => &["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"],
+            None => &[],
+        };
+        setpriv.iter().map(OsString::from).chain([example("cage").into()]).collect()
+    }
+}
 
 /// A cage with a log of its gate.
 pub(crate) struct Cage {
+    form: Form,
     place: TempDir,
     flags: Vec<String>,
 }
@@ -22,17 +49,18 @@ pub(crate) struct Said {
     pub(crate) err: String,
 }
 
-/// Nothing where the kernel's part cannot be tested; as root it always can.
-pub(crate) fn cage(flags: &[&str]) -> Option<Cage> {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("NOT TESTED: needs root");
-        return None;
-    }
-    Some(Cage {
-        place: tempfile::tempdir().unwrap(),
-        flags: flags.iter().map(ToString::to_string).collect(),
-    })
-}
+/// Whether a user may make user namespaces here, and if not, what says so.
+static USER_NAMESPACES: LazyLock<Result<(), String>> = LazyLock::new(|| {
+    let words = Form::UserNamespace.words();
+    let tried = Command::new(&words[0])
+        .args(&words[1..])
+        .args(["--", "true"])
+        .current_dir("/tmp")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    if tried.status.success() { Ok(()) } else { Err(said(tried).err) }
+});
 
 /// The examples of this package, built with its tests, in a folder that every user can execute from: the
 /// build folder may lie in a home folder that only its owner can enter.
@@ -40,7 +68,10 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut built = std::env::current_exe().unwrap();
     built.pop();
     built.pop();
-    let folder = PathBuf::from("/tmp/tollgate-launch-examples");
+    // Of this build alone: another one's tests may run at the same time.
+    let mut name = DefaultHasher::new();
+    built.hash(&mut name);
+    let folder = PathBuf::from(format!("/tmp/tollgate-launch-examples-{:x}", name.finish()));
     std::fs::create_dir_all(&folder).unwrap();
     for name in ["cage", "probe"] {
         // Renamed into its place: another run of these tests may be executing the file that lies there.
@@ -61,6 +92,52 @@ pub(crate) fn probe() -> String {
 }
 
 impl Cage {
+    /// Nothing where that form cannot be tested, which is said. As root the kernel's part always can.
+    pub(crate) fn of(form: Form, flags: &[&str]) -> Option<Self> {
+        let missing = match form {
+            Form::KernelPrograms => (!rustix::process::geteuid().is_root()).then_some("needs root"),
+            Form::UserNamespace => USER_NAMESPACES.as_ref().err().map(String::as_str),
+        };
+        if let Some(missing) = missing {
+            eprintln!("NOT TESTED: {missing}");
+            return None;
+        }
+        let mut flags = flags.to_vec();
+        // Without root the command is who starts it.
+        if form == Form::UserNamespace
+            && let Some(at) = flags.iter().position(|flag| *flag == "--uid")
+        {
+            assert_eq!(flags.drain(at..at + 2).nth(1), Some("1000"));
+        }
+        let flags = flags.iter().map(ToString::to_string).collect();
+        let cage = Self { form, place: tempfile::tempdir().unwrap(), flags };
+        cage.give_away();
+        Some(cage)
+    }
+
+    /// The cage as a line of a shell, to be followed by `--` and the command.
+    pub(crate) fn line(&self) -> String {
+        self.give_away();
+        self.form.words().join(OsStr::new(" ")).into_string().unwrap()
+    }
+
+    /// What the test put into its place becomes the user's who starts the cage.
+    pub(crate) fn give_away(&self) {
+        let Some(owner) = self.form.owner() else { return };
+        let mut folders = vec![self.place.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            std::os::unix::fs::chown(&folder, Some(owner.as_raw()), Some(owner.as_raw())).unwrap();
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                let id = Some(owner.as_raw());
+                std::os::unix::fs::lchown(&path, id, id).unwrap();
+                if path.is_dir() && !path.is_symlink() {
+                    folders.push(path);
+                }
+            }
+        }
+    }
+
     pub(crate) fn log_path(&self) -> PathBuf {
         self.place.path().join("log")
     }
@@ -77,8 +154,19 @@ impl Cage {
 
     /// The cage around `command`, not started.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, command: &[S]) -> Command {
-        let mut cage = Command::new(example("cage"));
-        cage.arg("--log").arg(self.log_path()).args(&self.flags).arg("--").args(command);
+        self.give_away();
+        let words = self.form.words();
+        let mut cage = Command::new(&words[0]);
+        if self.form.owner().is_some() {
+            // The folders of whoever runs the tests may be closed to another user.
+            cage.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        }
+        cage.args(&words[1..])
+            .arg("--log")
+            .arg(self.log_path())
+            .args(&self.flags)
+            .arg("--")
+            .args(command);
         cage.current_dir("/tmp").stdin(Stdio::null());
         cage
     }

@@ -14,7 +14,8 @@ use rustix::{
     termios::{LocalModes, Winsize},
 };
 
-use crate::cage::{Cage, cage, example};
+use super::cage;
+use crate::cage::Cage;
 
 /// How long something that must happen may take on a machine that others use too.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,6 +35,10 @@ impl Screen {
         rustix::pty::unlockpt(&master).unwrap();
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let terminal = rustix::pty::ioctl_tiocgptpeer(&master, flags).unwrap();
+        // The user's, as whoever logged them in makes it.
+        if let Some(owner) = super::FORM.owner() {
+            rustix::fs::fchown(&terminal, Some(owner), None).unwrap();
+        }
         let screen = Self { master: master.into(), terminal, shown: String::new() };
         screen.resize(24, 80);
         screen
@@ -115,7 +120,7 @@ fn shell(cage: &Cage, script: &str) -> (Screen, Child, String) {
     screen.wait_for("$ ");
     let file = cage.place().join("script");
     std::fs::write(&file, script).unwrap();
-    let line = format!("{} -- sh {}", example("cage").display(), file.display());
+    let line = format!("{} -- sh {}", cage.line(), file.display());
     (screen, child, line)
 }
 

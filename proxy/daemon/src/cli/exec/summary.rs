@@ -45,7 +45,17 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
             .iter()
             .map(|(what, count)| format!("          would be refused: {what}{}", times(*count))),
     );
+    lines.extend(summary.distrusted.iter().map(|(host, count)| {
+        format!("          not trusted: {host}{}     {}", times(*count), untrusting(host))
+    }));
     lines
+}
+
+/// What the user of a program does that does not take the gate's certificate.
+fn untrusting(host: &str) -> String {
+    format!(
+        "the program has certificates of its own: give it those of `tollgate ca`, or --allow {host}:443:opaque"
+    )
 }
 
 fn times(count: u64) -> String {
@@ -107,6 +117,7 @@ mod tests {
                 "destination: pastebin.com (not in the contract)".into(),
                 "01JD".into(),
             )],
+            distrusted: vec![("pinned.example".into(), 3)],
             ..Summary::default()
         };
         assert_eq!(
@@ -114,6 +125,7 @@ mod tests {
             [
                 "tollgate: 14 requests to 2 models, 38,112 tokens, ≈ $0.41 of $5.00 (prices of 2026-11-20) · 1 refused · chain valid",
                 "          refused: destination: pastebin.com (not in the contract)     why: tollgate inspect 01JD",
+                "          not trusted: pinned.example (3 times)     the program has certificates of its own: give it those of `tollgate ca`, or --allow pinned.example:443:opaque",
             ]
         );
     }

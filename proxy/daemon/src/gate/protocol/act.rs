@@ -77,6 +77,18 @@ pub enum Act {
         /// Who asks.
         by: String,
     },
+    /// Make a root that is to succeed the one that signs.
+    RotateCa {
+        /// When it takes over; `None` waits for [`Act::FinishCa`].
+        until: Option<Timestamp>,
+        /// Who asks.
+        by: String,
+    },
+    /// Retire the root that signs: its successor is the only one.
+    FinishCa {
+        /// Who asks.
+        by: String,
+    },
     /// Who is behind the gate.
     Agents,
 }

@@ -168,7 +168,7 @@ async fn an_admitted_client_is_answered_with_the_leaf_of_its_name() {
     let now = crate::clock::Clock::system().now();
     let (authority, parts) =
         crate::listen::mint::Authority::create(now, crate::clock::random::<16>).unwrap();
-    let leaves = crate::listen::mint::Leaves::new(authority, now).unwrap();
+    let leaves = crate::listen::mint::Leaves::new(authority.into(), now).unwrap();
     let mut roots = rustls::RootCertStore::empty();
     roots.add(parts.certificate.clone().into()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());

@@ -1,6 +1,7 @@
 //! One leaf and one TLS configuration a name, made once however many ask at once.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::{ServerConfig, version};
 
-use super::{Authority, Intermediate, MintError, later};
+use super::{Authority, Intermediate, MintError, Root, Roots, Successor, later};
 
 /// How many names are kept. One leaf with its configuration is about 3 KiB.
 const KEPT: u64 = 1024;
@@ -20,9 +21,10 @@ const RENEWED_BEFORE: Duration = Duration::from_hours(24);
 
 /// The leaves of one gate process.
 pub struct Leaves {
-    authority: Authority,
     provider: Arc<CryptoProvider>,
-    intermediate: RwLock<Arc<Intermediate>>,
+    signing: RwLock<Signing>,
+    /// Counts the changes of the roots. What was made before the last one is made anew.
+    changes: AtomicU64,
     made: moka::sync::Cache<Box<str>, Made>,
 }
 
@@ -32,33 +34,126 @@ impl fmt::Debug for Leaves {
     }
 }
 
+/// The roots, and what signs on their behalf.
+#[derive(Clone)]
+struct Signing {
+    roots: Roots,
+    intermediate: Arc<Intermediate>,
+}
+
+impl Signing {
+    fn of(roots: Roots, now: Timestamp) -> Result<Self, MintError> {
+        let intermediate = Arc::new(roots.intermediate(now)?);
+        Ok(Self { roots, intermediate })
+    }
+}
+
+/// A change of the roots that is ready to come into force, and cannot fail any more.
+pub struct Change(Signing);
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Change").field(&self.0.roots).finish()
+    }
+}
+
 #[derive(Clone)]
 struct Made {
     config: Result<Arc<ServerConfig>, MintError>,
     /// When it must be made again.
     until: Timestamp,
+    /// After which change of the roots it was made.
+    change: u64,
 }
 
 impl Leaves {
-    /// Leaves signed by a new intermediate of `authority`.
+    /// Leaves signed by a new intermediate of the root that signs.
     ///
     /// # Errors
     ///
     /// The intermediate could not be made.
-    pub fn new(authority: Authority, now: Timestamp) -> Result<Self, MintError> {
-        let intermediate = RwLock::new(Arc::new(authority.intermediate(now)?));
+    pub fn new(roots: Roots, now: Timestamp) -> Result<Self, MintError> {
+        let signing = RwLock::new(Signing::of(roots, now)?);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let made = moka::sync::Cache::builder()
             .max_capacity(KEPT)
             .eviction_policy(moka::policy::EvictionPolicy::lru())
             .build();
-        Ok(Self { authority, provider, intermediate, made })
+        Ok(Self { provider, signing, changes: AtomicU64::new(0), made })
     }
 
-    /// The root that agents trust.
+    /// Every root that agents are to trust, the signing one first.
     #[must_use]
-    pub fn authority(&self) -> &Authority {
-        &self.authority
+    pub fn roots(&self) -> Vec<Root> {
+        self.signing().roots.list()
+    }
+
+    /// The same as PEM, for a bundle that agents trust.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.roots().into_iter().map(|root| root.pem).collect()
+    }
+
+    /// When the next root came and takes over, where there is one.
+    #[must_use]
+    pub fn successor(&self) -> Option<Successor> {
+        self.signing().roots.successor()
+    }
+
+    /// Makes ready that `authority` is to succeed the signing root.
+    ///
+    /// # Errors
+    ///
+    /// What signs then could not be made.
+    pub fn follow_with(
+        &self,
+        authority: Authority,
+        times: Successor,
+        now: Timestamp,
+    ) -> Result<Change, MintError> {
+        let roots = self.signing().roots.followed_by(authority, times);
+        Signing::of(roots, now).map(Change)
+    }
+
+    /// Makes ready that the next root signs and is the only one; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// What signs then could not be made.
+    pub fn succeed(&self, now: Timestamp) -> Result<Option<Change>, MintError> {
+        let succeeded = self.signing().roots.succeeded();
+        succeeded.map(|roots| Signing::of(roots, now).map(Change)).transpose()
+    }
+
+    /// Lets a change come into force: connections from now on are answered under it, those that are open stay.
+    pub fn put(&self, change: Change) {
+        let mut signing = self.signing.write().unwrap_or_else(PoisonError::into_inner);
+        *signing = change.0;
+        self.changes.fetch_add(1, Ordering::Release);
+        drop(signing);
+        self.made.invalidate_all();
+    }
+
+    fn signing(&self) -> Signing {
+        self.signing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As [`Leaves::server_config`], but a leaf that is not there yet is made only if `may_mint` says so.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`MintError::TooMany`].
+    pub fn server_config_within(
+        &self,
+        name: &str,
+        now: Timestamp,
+        may_mint: impl FnOnce() -> bool,
+    ) -> Result<Arc<ServerConfig>, MintError> {
+        match self.kept(&normal(name), now) {
+            Some(config) => Ok(config),
+            None if may_mint() => self.server_config(name, now),
+            None => Err(MintError::TooMany),
+        }
     }
 
     /// The TLS configuration with which the gate is `name` to an agent: TLS 1.2 and 1.3, `h2` and `http/1.1`.
@@ -73,23 +168,34 @@ impl Leaves {
         name: &str,
         now: Timestamp,
     ) -> Result<Arc<ServerConfig>, MintError> {
-        let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        let fresh = |made: &Made| made.config.is_ok() && now < made.until;
-        if let Some(Made { config: Ok(config), .. }) = self.made.get(name.as_str()).filter(fresh) {
+        let name = normal(name);
+        if let Some(config) = self.kept(&name, now) {
             return Ok(config);
         }
         let made = self
             .made
             .entry(name.clone().into())
-            .or_insert_with_if(|| self.make(&name, now), |made| !fresh(made))
+            .or_insert_with_if(|| self.make(&name, now), |made| !self.is_fresh(made, now))
             .into_value();
         made.config
     }
 
+    /// The configuration of a name, where a leaf for it is there and still good.
+    fn kept(&self, name: &str, now: Timestamp) -> Option<Arc<ServerConfig>> {
+        self.made.get(name).filter(|made| self.is_fresh(made, now))?.config.ok()
+    }
+
+    fn is_fresh(&self, made: &Made, now: Timestamp) -> bool {
+        let latest = self.changes.load(Ordering::Acquire);
+        made.config.is_ok() && now < made.until && made.change == latest
+    }
+
     fn make(&self, name: &str, now: Timestamp) -> Made {
+        // Read before what signs is: a leaf made while the roots change is made again rather than kept.
+        let change = self.changes.load(Ordering::Acquire);
         match self.try_make(name, now) {
-            Ok((config, until)) => Made { config: Ok(config), until },
-            Err(error) => Made { config: Err(error), until: now },
+            Ok((config, until)) => Made { config: Ok(config), until, change },
+            Err(error) => Made { config: Err(error), until: now, change },
         }
     }
 
@@ -116,19 +222,27 @@ impl Leaves {
 
     /// The intermediate in use, replaced when its week is nearly over.
     fn intermediate(&self, now: Timestamp) -> Result<Arc<Intermediate>, MintError> {
-        let held = Arc::clone(&self.intermediate.read().unwrap_or_else(PoisonError::into_inner));
+        let held = self.signing().intermediate;
         if now < before(held.expires) {
             return Ok(held);
         }
-        let mut place = self.intermediate.write().unwrap_or_else(PoisonError::into_inner);
-        if now >= before(place.expires) {
-            *place = Arc::new(self.authority.intermediate(now)?);
+        let mut place = self.signing.write().unwrap_or_else(PoisonError::into_inner);
+        if now >= before(place.intermediate.expires) {
+            place.intermediate = Arc::new(place.roots.intermediate(now)?);
         }
-        Ok(Arc::clone(&place))
+        Ok(Arc::clone(&place.intermediate))
     }
+}
+
+/// A name as it is kept.
+fn normal(name: &str) -> String {
+    name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()
 }
 
 /// The time by which something that `expires` must have been replaced.
 fn before(expires: Timestamp) -> Timestamp {
     Timestamp(expires.0.saturating_sub(later(Timestamp(0), RENEWED_BEFORE).0))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ fn trusting(root: &CertificateDer<'static>) -> Connector {
 async fn server(name: &str, at: Timestamp) -> (SocketAddr, Connector) {
     let (authority, _) = Authority::create(at, random::<16>).unwrap();
     let connector = trusting(authority.certificate());
-    let config = Leaves::new(authority, at).unwrap().server_config(name, at).unwrap();
+    let config = Leaves::new(authority.into(), at).unwrap().server_config(name, at).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

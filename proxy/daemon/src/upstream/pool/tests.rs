@@ -298,7 +298,8 @@ async fn secure(alpn: &[&str]) -> (SocketAddr, Connector, Arc<AtomicUsize>) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(authority.certificate().clone()).unwrap();
     let mut config =
-        (*Leaves::new(authority, now).unwrap().server_config("up.example", now).unwrap()).clone();
+        (*Leaves::new(authority.into(), now).unwrap().server_config("up.example", now).unwrap())
+            .clone();
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,7 +4,7 @@ use decide::case::Timestamp;
 
 /// So many at once, so many a second.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     burst: u64,
     a_second: u64,
     /// What is left, in millionths, at `at`.
@@ -16,12 +16,12 @@ pub(super) struct Allowance {
 const ONE: u64 = 1_000_000;
 
 impl Allowance {
-    pub(super) const fn new(burst: u64, a_second: u64) -> Self {
+    pub(crate) const fn new(burst: u64, a_second: u64) -> Self {
         Self { burst, a_second, left: burst * ONE, at: Timestamp(0) }
     }
 
     /// Takes one if there is one.
-    pub(super) fn take(&mut self, now: Timestamp) -> bool {
+    pub(crate) fn take(&mut self, now: Timestamp) -> bool {
         let passed = now.0.saturating_sub(self.at.0);
         self.at = self.at.max(now);
         self.left =

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::cage::{cage, probe_outside};
+use super::cage;
+use crate::cage::probe_outside;
 
 const STEERING: &[&str] =
     &["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/proc/sys/vm/drop_caches"];
