@@ -33,7 +33,8 @@ impl Held {
     /// Queues that are added later are free: who adds them needs `CAP_NET_ADMIN`.
     ///
     /// # Errors
-    /// When an interface is not there, somebody else has a queue of it (EBUSY), or the kernel has no `AF_XDP`
+    /// When an interface is not there, somebody else has a queue of it (EBUSY, also for a moment after a predecessor
+    /// has ended), or the kernel has no `AF_XDP`
     /// (EAFNOSUPPORT): then nobody can leave that way.
     pub fn all(interfaces: &[u32]) -> io::Result<Self> {
         let mut queues = Vec::new();

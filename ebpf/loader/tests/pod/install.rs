@@ -1,7 +1,5 @@
 //! What is pinned, for how long, and who may use it.
 
-use std::os::fd::AsFd as _;
-
 use tollgate_ebpf::{Installed, cgroups_of, uninstall};
 
 use crate::stage::{intake, stage};

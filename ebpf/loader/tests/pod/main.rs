@@ -8,5 +8,11 @@
     reason = "what stages a test ends it at the first surprise"
 )]
 
+mod attempts;
+mod exemption;
 mod install;
+mod leaving;
+mod ports;
 mod stage;
+mod upgrade;
+mod xdp;

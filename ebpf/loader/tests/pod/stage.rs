@@ -3,23 +3,23 @@
 
 use std::{
     fs::{self, File},
-    io::Write as _,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{IpAddr, TcpListener, UdpSocket},
     os::{
-        fd::{AsFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, Ordering},
         mpsc,
     },
     thread,
 };
 
-use tollgate_ebpf::{GATE_PORTS, Installed, Pinned, PodSpec, Ports};
+use tollgate_ebpf::{GATE_PORTS, Installed, Pinned, PodSpec, Ports, Technique};
 
 /// Not the defaults, so that a program that ignores its constants is seen.
 pub(crate) const PORTS: Ports = Ports { intake: 26801, responder: 26853 };
@@ -30,9 +30,12 @@ pub(crate) const OWN: [&str; 2] = ["10.77.0.2", "fd77::2"];
 /// The user of the gate; nobody else's on a machine of tests.
 pub(crate) const GATE_UID: u32 = 64_801;
 
+/// The address of the interface on the other side.
+const FAR: &str = "02:00:00:00:00:01";
+
 /// What every probe begins with: `show` says an address as Rust does.
 const PREAMBLE: &str = r#"
-import os, socket, struct, sys
+import ctypes, os, select, socket, struct, sys
 import encodings.idna
 user = int(sys.argv[2])
 os.setgroups([])
@@ -53,6 +56,19 @@ def udp(to):
     s = socket.socket(family(to), socket.SOCK_DGRAM)
     s.settimeout(5)
     return s
+def wait():
+    sys.stdout.flush()
+    sys.stdin.readline()
+PAYLOAD = b"what must not leave"
+def tries(*attempts):
+    said = []
+    for attempt in attempts:
+        try:
+            attempt()
+            said.append("done")
+        except OSError as error:
+            said.append(str(error.errno))
+    print(" ".join(said))
 def say(s):
     print(s.recv(512).decode(), "from", show(s.getpeername()))
 try:
@@ -120,9 +136,57 @@ impl Group {
         self.python(0, code)
     }
 
+    /// Starts Python code as an agent: it goes on after each `wait()` when [`Session::go`] is called.
+    pub(crate) fn session(&self, user: u32, code: &str) -> Session {
+        let mut child = self
+            .enter(r#"python3 -c "$0" "$@""#)
+            .args([PREAMBLE, code, &user.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(child.stdout.take().unwrap());
+        Session { child, said }
+    }
+
     /// The answer to a TCP connection.
     pub(crate) fn connect(&self, to: &str) -> String {
         self.agent(&format!("s = tcp('{to}'); s.connect(at('{to}')); say(s)"))
+    }
+}
+
+/// A program that was started and waits.
+pub(crate) struct Session {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// What it says next.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line.trim().to_owned()
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+    }
+
+    /// Ends it, whatever it is doing.
+    pub(crate) fn end(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// What it still says until it ends.
+    pub(crate) fn rest(mut self) -> String {
+        drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{rest}");
+        rest.trim().to_owned()
     }
 }
 
@@ -144,8 +208,8 @@ pub(crate) struct Stage {
     pub(crate) at: PathBuf,
     /// The index of its interface.
     pub(crate) interface: u32,
-    /// Datagrams that arrived on the other side.
-    arrived: Arc<AtomicU64>,
+    /// Counts of frames on the other side.
+    arrived: mpsc::Receiver<u64>,
 }
 
 impl Drop for Stage {
@@ -179,16 +243,17 @@ impl Stage {
         Pinned::open(&self.at.join("maps")).unwrap()
     }
 
-    /// How many datagrams arrived on the other side since this was asked last.
+    /// How many frames with [`PAYLOAD`] were seen on the other side since this was asked last: those that were sent
+    /// before come before the one that asks.
     pub(crate) fn arrived(&self) -> u64 {
-        // What is on its way over a pair of interfaces arrives before the sender's call returns; the thread that
-        // counts has then only to be woken, which a datagram of ours, behind all others, sees to.
-        let before = self.arrived.swap(0, Ordering::SeqCst);
-        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
-        socket.send_to(b"flush", "10.77.0.1:9").unwrap();
-        socket.recv_from(&mut [0; 16]).unwrap();
-        before + self.arrived.swap(0, Ordering::SeqCst)
+        UdpSocket::bind("0.0.0.0:0").unwrap().send_to(FLUSH, "10.77.0.1:9").unwrap();
+        self.arrived.recv_timeout(std::time::Duration::from_secs(10)).unwrap()
+    }
+
+    /// What the programs counted of a technique.
+    pub(crate) fn counted(&self, technique: Technique) -> u64 {
+        let all = self.pinned().counters().unwrap();
+        all.into_iter().find(|(counted, _)| *counted == technique).unwrap().1
     }
 }
 
@@ -218,7 +283,7 @@ pub(crate) fn stage(test: impl FnOnce(&mut Stage) + Send + 'static) {
         run("mount", "-t bpf bpf /sys/fs/bpf");
         let (arrived, far) = far_side();
         run("ip", "link set lo up");
-        run("ip", &format!("link add eth0 type veth peer name eth0 netns {far}"));
+        run("ip", &format!("link add eth0 type veth peer name eth0 address {FAR} netns {far}"));
         for command in [
             "addr add 10.77.0.2/24 dev eth0",
             "addr add fd77::2/64 dev eth0 nodad",
@@ -232,14 +297,15 @@ pub(crate) fn stage(test: impl FnOnce(&mut Stage) + Send + 'static) {
         for command in there.into_iter().chain(["link set eth0 up"]) {
             run("nsenter", &format!("--net=/proc/{far}/ns/net ip {command}"));
         }
+        // So that nothing waits for a neighbour to be found and overtakes another; and what is bound to the interface
+        // although it is for loopback finds one, and leaves.
+        for at in ["127.0.0.1", "::1", "10.77.0.1", "fd77::1"] {
+            run("ip", &format!("neigh replace {at} lladdr {FAR} dev eth0"));
+        }
         let pod = Group::new("pod");
         let (gate, agent) = (Some(pod.below("gate")), Some(pod.below("agent")));
-        let index = fs::read_to_string("/proc/net/dev_mcast").unwrap_or_default();
-        let interface = index
-            .lines()
-            .find(|line| line.contains("eth0"))
-            .and_then(|line| line.split_whitespace().next())
-            .map_or(2, |index| index.parse().unwrap());
+        // SAFETY: the name ends with a zero.
+        let interface = unsafe { libc::if_nametoindex(c"eth0".as_ptr()) };
         let at = PathBuf::from("/sys/fs/bpf/tollgate/pod");
         test(&mut Stage { pod, gate, agent, at, interface, arrived });
     })
@@ -257,36 +323,67 @@ pub(crate) fn run(program: &str, arguments: &str) {
     assert!(status.success(), "{program} {arguments}");
 }
 
-/// A host on the other side of the pod's interface that says its name to whoever connects to port 80, and counts
-/// datagrams at port 9; the id of a thread in its network.
-fn far_side() -> (Arc<AtomicU64>, i32) {
-    let arrived = Arc::new(AtomicU64::new(0));
-    let count = Arc::clone(&arrived);
+/// The cookie of the network of the calling thread.
+pub(crate) fn network() -> u64 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (mut cookie, mut size) = (0_u64, 8);
+    // SAFETY: the option is eight bytes long, and both pointers are valid for the call.
+    let answer = unsafe {
+        let cookie = (&raw mut cookie).cast();
+        libc::getsockopt(socket.as_raw_fd(), 1, libc::SO_NETNS_COOKIE, cookie, &raw mut size)
+    };
+    assert_eq!(answer, 0);
+    cookie
+}
+
+/// A host on the other side of the pod's interface that says its name to whoever connects to port 80, and watches all
+/// frames: of each the channel says whether it was the last of some, and the thread's id is where its network is found.
+fn far_side() -> (mpsc::Receiver<u64>, i32) {
     let (tell, told) = mpsc::channel();
+    let (count, counted) = mpsc::channel();
     thread::spawn(move || {
         unshare(libc::CLONE_NEWNET);
-        let listener = TcpListener::bind("[::]:80").unwrap();
-        let socket = UdpSocket::bind("[::]:9").unwrap();
         run("ip", "link set lo up");
-        // SAFETY: no memory is involved.
-        tell.send(unsafe { libc::gettid() }).unwrap();
+        let listener = TcpListener::bind("[::]:80").unwrap();
         thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
                 // Who asks may be gone.
                 let _ = stream.write_all(b"the far side");
             }
         });
-        let mut datagram = [0; 64];
-        while let Ok((length, from)) = socket.recv_from(&mut datagram) {
-            if datagram[..length] == *b"flush" {
-                socket.send_to(b"flushed", from).unwrap();
-            } else {
-                count.fetch_add(1, Ordering::SeqCst);
+        // Datagrams end here; a host without this would send them back in its answer.
+        let _sink = UdpSocket::bind("[::]:9").unwrap();
+        let all = i32::from(u16::try_from(libc::ETH_P_ALL).unwrap().to_be());
+        // SAFETY: no memory is involved; the descriptor is ours.
+        let sniffer = unsafe {
+            let socket = libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM, all);
+            assert!(socket >= 0, "{}", std::io::Error::last_os_error());
+            UdpSocket::from_raw_fd(socket)
+        };
+        // SAFETY: no memory is involved.
+        tell.send(unsafe { libc::gettid() }).unwrap();
+        let mut seen = 0;
+        let mut frame = [0; 2048];
+        loop {
+            // The address is none that the library knows, and `recv` asks for none.
+            let length = sniffer.recv(&mut frame).unwrap();
+            let frame = &frame[..length];
+            if frame.ends_with(FLUSH) {
+                if count.send(seen).is_err() {
+                    return;
+                }
+                seen = 0;
+            } else if frame.ends_with(PAYLOAD) {
+                seen += 1;
             }
         }
     });
-    (arrived, told.recv().unwrap())
+    (counted, told.recv().unwrap())
 }
+
+/// What frames end with that a test sends, and what asks how many there were.
+pub(crate) const PAYLOAD: &[u8] = b"what must not leave";
+const FLUSH: &[u8] = b"that was all";
 
 /// Tells each redirected connection where it wanted to go and who it is, as the gate would.
 pub(crate) fn intake(stage: &Stage) {
