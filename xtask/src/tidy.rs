@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::shell::{self, command, output, say};
-use crate::{chain, schema};
+use crate::{chain, schema, threats};
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ const IMPURE: [&str; 8] =
     ["tokio", "hyper", "rand", "getrandom", "chrono", "jiff", "socket2", "mio"];
 
 /// Which package of this workspace may name which.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("tollgate-decide", &[]),
     ("tollgate-wire", &["tollgate-decide"]),
     ("tollgate-audit", &["tollgate-decide"]),
@@ -40,6 +40,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("tollgate-init", &["tollgate-launch", "tollgate-ebpf", "tollgate-ebpf-shared"]),
     ("xtask", &["tollgate-decide"]),
     ("e2e", &[]),
+    ("netns", &["tollgate-ebpf", "tollgate-init"]),
 ];
 
 /// Checks all conventions and names every breach.
@@ -72,6 +73,7 @@ pub(crate) fn tidy() -> Result<()> {
     breaches.extend(impure(&tree));
     breaches.extend(chain::breaches(&listed)?);
     breaches.extend(schema::breaches()?);
+    breaches.extend(threats::breaches()?);
     let metadata =
         output(command(env!("CARGO"))?.args(["metadata", "--no-deps", "--format-version", "1"]))?;
     breaches.extend(edges(&metadata)?);

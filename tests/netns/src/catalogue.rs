@@ -2,12 +2,15 @@
 
 use crate::case::{Case, Stage};
 
+mod content;
 mod datagrams;
 mod devices;
-mod elsewhere;
+mod foreign;
 mod inside;
 mod rings;
 mod streams;
+
+pub use content::{Elsewhere, elsewhere};
 
 /// All cases, the ones that stop the gate last.
 #[must_use]
@@ -30,10 +33,10 @@ pub fn cases() -> Vec<Case> {
         ("The gate's process", inside::processes()),
         ("Enforcement itself", inside::tamper()),
         ("New namespaces", inside::namespaces()),
-        ("Other cgroups and passed sockets", elsewhere::cgroups()),
-        ("Older than the rules", elsewhere::older()),
-        ("Inbound", elsewhere::inbound()),
-        ("The gate's life", elsewhere::lifecycle()),
+        ("Other cgroups and passed sockets", foreign::cgroups()),
+        ("Older than the rules", foreign::older()),
+        ("Inbound", foreign::inbound()),
+        ("The gate's life", foreign::lifecycle()),
     ] {
         cases.extend(members.into_iter().map(|case| Case { group, ..case }));
     }

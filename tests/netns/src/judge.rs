@@ -21,6 +21,18 @@ pub enum State {
     Leaked,
 }
 
+impl State {
+    /// The word of the table.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::NotRun => "not run",
+            Self::Leaked => "LEAKED",
+        }
+    }
+}
+
 /// All that was seen of one attempt.
 #[derive(Debug, Clone)]
 pub struct Sight {

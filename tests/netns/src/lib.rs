@@ -11,6 +11,7 @@ pub mod container;
 pub mod enforcement;
 pub mod gate;
 pub mod judge;
+pub mod results;
 pub mod run;
 pub mod sniffer;
 pub mod sys;

@@ -19,6 +19,9 @@ use crate::sys;
 use crate::topology::{Cgroups, DEVICE, POD, Topology, WORLD};
 
 mod stage;
+mod whole;
+
+use whole::Sights;
 
 /// What exempt sockets are marked with (ISSUE5, *Constants*).
 pub const MARK: u32 = 0x5052_4f58;
@@ -189,7 +192,7 @@ impl Harness {
     ///
     /// # Errors
     /// When the harness fails, not a case.
-    pub fn controls(&mut self, cases: &[Case]) -> Result<BTreeMap<(&'static str, Who), Sight>> {
+    fn controls(&mut self, cases: &[Case]) -> Result<Sights> {
         self.ensure_the_gate_leaves()?;
         let mut sights = BTreeMap::new();
         for alone in [false, true] {
@@ -210,7 +213,7 @@ impl Harness {
     ///
     /// # Errors
     /// When the harness fails, or the gate cannot leave afterwards.
-    pub fn enforce(&mut self, cases: &[Case]) -> Result<()> {
+    fn enforce(&mut self, cases: &[Case]) -> Result<()> {
         self.prepare_older(cases)?;
         if let Some(gate) = self.gate.take() {
             gate.kill()?;
@@ -232,7 +235,7 @@ impl Harness {
     ///
     /// # Errors
     /// When the harness fails, not a case.
-    pub fn trials(&mut self, cases: &[Case]) -> Result<BTreeMap<(&'static str, Who), Sight>> {
+    fn trials(&mut self, cases: &[Case]) -> Result<Sights> {
         let mut sights = BTreeMap::new();
         for case in cases.iter().filter(|case| case.form != Form::Exec) {
             match case.stage {
@@ -309,7 +312,7 @@ impl Harness {
     ///
     /// # Errors
     /// When it does not.
-    pub fn ensure_the_gate_leaves(&mut self) -> Result<()> {
+    fn ensure_the_gate_leaves(&mut self) -> Result<()> {
         for v6 in [false, true] {
             let attempt = self.attempt("dial", &[])?;
             let gate = self.gate.as_mut().context("no gate")?;

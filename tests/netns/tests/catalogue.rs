@@ -1,44 +1,65 @@
-//! The catalogue on this kernel.
+//! The catalogue on this kernel, against what was recorded.
+
+use std::collections::BTreeSet;
 
 use netns::catalogue::cases;
-use netns::judge;
+use netns::judge::State;
+use netns::results::Results;
 use netns::run::{Harness, Programs};
 
+/// Set by `cargo xtask threats --measure`: what is found becomes the record.
+const RECORDING: &str = "NETNS_RECORD";
+
 #[test]
-fn every_way_out_is_held_or_named_as_not_run() {
+fn every_way_out_is_held_and_what_this_kernel_lacks_is_named() {
     let programs = Programs {
         techniques: env!("CARGO_BIN_EXE_techniques").into(),
         gate: env!("CARGO_BIN_EXE_stub-gate").into(),
     };
-    let mut harness = Harness::new(programs).unwrap();
-    let mut broken = Vec::new();
-    let all = cases();
-    let begin = std::time::Instant::now();
-    let controls = harness.controls(&all).unwrap();
-    broken.push(format!("controls {:?}", begin.elapsed()));
-    let mut lacking = Vec::new();
-    for case in &all {
-        for who in case.who {
-            let Some(control) = controls.get(&(case.name, *who)) else { continue };
-            if !judge::works(case, control) {
-                match judge::excused(case, control) {
-                    Ok(_) => lacking.push(case.name),
-                    Err(why) => broken.push(format!("{} {who:?}: {why}", case.name)),
-                }
-            }
-        }
+    let found = Harness::new(programs).unwrap().carry_out(&cases()).unwrap();
+    let leaked: Vec<_> = found.all().filter(|(.., found)| found.state == State::Leaked).collect();
+    assert!(leaked.is_empty(), "{leaked:#?}");
+    if std::env::var_os(RECORDING).is_some() {
+        found.record().unwrap();
     }
-    harness.enforce(&all).unwrap();
-    let trials = harness.trials(&all).unwrap();
-    broken.push(format!("all {:?}", begin.elapsed()));
-    for case in &all {
-        for who in case.who {
-            let Some(sight) = trials.get(&(case.name, *who)) else { continue };
-            let faults = judge::faults(case, *who, sight);
-            if !faults.is_empty() && !lacking.contains(&case.name) {
-                broken.push(format!("{} {who:?} {:?}: {faults:?}", case.name, sight.report));
-            }
-        }
+    let recorded = Results::recorded().unwrap();
+    // Another kernel may lack what this one has, but the same one always has the same.
+    if recorded.kernel == found.kernel {
+        let states = |results: &Results| -> Vec<_> {
+            let all = results.all();
+            all.map(|(case, trial, found)| format!("{case} ({trial}): {}", found.state.word()))
+                .collect()
+        };
+        assert_eq!(states(&recorded), states(&found), "run cargo xtask threats --measure");
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_record_is_of_this_catalogue() {
+    let fresh = Results::of(&cases()).unwrap();
+    let recorded = Results::recorded().unwrap();
+    assert_eq!(recorded.catalogue(), fresh.catalogue(), "run cargo xtask threats --measure");
+}
+
+#[test]
+fn no_two_cases_have_the_same_name_and_each_says_what_closes_it() {
+    let cases = cases();
+    let names: BTreeSet<_> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(names.len(), cases.len());
+    for case in &cases {
+        assert!(!case.closed_by.is_empty() && !case.group.is_empty(), "{}", case.name);
+    }
+}
+
+#[test]
+fn the_threat_model_shows_every_case() {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/threat-model.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for case in cases() {
+        assert!(
+            page.contains(&format!("| `{}` |", case.name)),
+            "{}: run cargo xtask threats",
+            case.name
+        );
+    }
 }
