@@ -31,11 +31,11 @@ pub const DAC_OVERRIDE: Need = Need {
     name: "DAC_OVERRIDE",
     what: "to read the pod file and the maps, which are the gate's user's alone",
 };
-/// To enter another network, as a node's agent.
+/// To enter another network or make a mount namespace, as a node's agent.
 pub const SYS_ADMIN: Need = Need {
     capability: CapabilitySet::SYS_ADMIN,
     name: "SYS_ADMIN",
-    what: "to enter the network of another process",
+    what: "to enter the network of another process, or to show nftables another cgroup tree",
 };
 
 /// What is missing, in the words of a pod's specification; nothing where all are there.

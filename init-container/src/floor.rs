@@ -54,10 +54,8 @@ pub struct Exempt {
 /// A cgroup as nftables names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExemptCgroup {
-    /// The path below the top of the hierarchy.
-    pub path: String,
-    /// How many folders deep it is.
-    pub level: u8,
+    path: String,
+    level: u8,
 }
 
 /// The name of a network interface in characters that mean nothing to nftables.
@@ -122,6 +120,12 @@ impl ExemptCgroup {
         let depth = path.split('/').filter(|name| !name.is_empty()).count();
         let level = depth.checked_sub(namespace).and_then(|level| u8::try_from(level).ok());
         Ok(Self { path: path.to_owned(), level: level.ok_or_else(bad)? })
+    }
+
+    /// The path below the top of the hierarchy.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the network namespace of the calling thread has: interfaces and addresses.
 
-use std::{collections::BTreeSet, io, net::IpAddr};
+use std::{collections::BTreeSet, fs, io, net::IpAddr, path::Path};
 
 use nix::{ifaddrs::getifaddrs, net::if_::InterfaceFlags};
 
@@ -55,4 +55,24 @@ impl Network {
 /// When there is none of this name.
 pub fn index(interface: &Interface) -> io::Result<u32> {
     Ok(nix::net::if_::if_nametoindex(interface.name())?)
+}
+
+/// The first interface that is a device of the machine itself, as the node's network has and a pod's rarely.
+///
+/// Nothing where `/sys` shows another network than that of the calling thread.
+#[must_use]
+pub fn machines_own(network: &Network) -> Option<String> {
+    let links = getifaddrs().ok()?.filter_map(|entry| {
+        let address = entry.address?;
+        Some((entry.interface_name, address.as_link_addr()?.to_string().to_lowercase()))
+    });
+    let links: Vec<_> = links.collect();
+    let names = network.interfaces.iter().map(Interface::name);
+    let mut devices = names.filter(|name| {
+        let at = Path::new("/sys/class/net").join(name);
+        let shown = fs::read_to_string(at.join("address")).unwrap_or_default();
+        let same = links.iter().any(|(link, address)| link == name && *address == shown.trim());
+        same && at.join("device").exists()
+    });
+    devices.next().map(str::to_owned)
 }

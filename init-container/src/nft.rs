@@ -20,7 +20,7 @@ use crate::floor::TABLE;
 mod tests;
 
 /// Where nftables looks up the cgroups of its rules; it has no option for that.
-const CGROUPS: &str = "/sys/fs/cgroup";
+pub(crate) const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The program, and what it sees as the cgroup tree.
 #[derive(Debug, Clone)]

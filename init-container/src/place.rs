@@ -19,6 +19,8 @@ use std::{
 };
 
 pub use shared::Shared;
+pub(crate) use shared::members;
+pub(crate) use tree::own_id;
 pub use tree::{HOST, Tree};
 
 #[cfg(test)]
@@ -81,6 +83,12 @@ pub enum PlaceError {
     /// A folder that was named is no cgroup.
     #[error("{0} is no folder of a cgroup v2 mount")]
     NotACgroup(String),
+    /// A rule cannot name a cgroup from here.
+    #[error(
+        "a rule cannot name the gate's cgroup from within a container before kernel 6.12: run `tollgate-init node` as \
+         the node's agent"
+    )]
+    Namespace,
     /// The kernel's lists cannot be read.
     #[error("cannot read {what}: {source}")]
     Io {
@@ -105,7 +113,7 @@ impl Place {
     /// When it cannot be seen, or is not the pod's alone.
     pub fn find(view: &View) -> Result<Self, PlaceError> {
         let tree = Tree::open(view.root.as_deref())?;
-        let id = tree::own_id()?;
+        let id = own_id()?;
         if id == tree.top() {
             return Err(PlaceError::NoneOfItsOwn("/".to_owned()));
         }

@@ -142,6 +142,9 @@ fn taken(seen: &Seen) -> Outcome {
     }
 }
 
+/// The name of the one try that may show [`Outcome::Weaker`].
+pub const AF_XDP: &str = "af_xdp";
+
 const REFUSED: &str = "refused";
 const TO_GATE: &str = "led to the gate, or refused";
 
@@ -176,7 +179,7 @@ const PROBES: [Probe; 15] = [
         judge: unsent,
     },
     Probe {
-        name: "af_xdp",
+        name: AF_XDP,
         expected: "held by the gate, or refused: drop NET_RAW from every container",
         run: device::xdp,
         judge: taken,

@@ -13,11 +13,12 @@ pub(super) fn chain(floor: &Floor) -> Chain {
     if let Some(gate) = gate(floor) {
         chain = chain.rule(format!("{gate} meta mark set {MARK:#x} ct mark set {MARK:#x} accept"));
     }
-    // What is left with an owner is somebody else's. Without one are the kernel's own answers, and in the mode by user
-    // what the gate had not sent yet when it closed: those go by the connection, which only the gate's packets mark.
-    // Of what came in, the answer to a handshake or a refusal comes before the gate's first packet, and holds no byte.
+    // What is left of whole sockets with an owner is somebody else's. Without one are the kernel's own answers, and in
+    // the mode by user what the gate had not sent yet when it closed: those go by the connection, which only the gate's
+    // packets mark. The answer to a handshake is not yet of a whole socket, and comes before the gate's first packet on
+    // what came in, as a refusal does; both hold no byte.
     chain
-        .rule("meta skuid >= 0 accept")
+        .rule("meta skuid >= 0 socket mark >= 0 accept")
         .rule(format!("ct mark {MARK:#x} meta mark set {MARK:#x} accept"))
         .rule(format!(
             "ct mark {CAME_IN:#x} tcp flags & (fin | syn | rst | ack) == syn | ack meta mark set {MARK:#x} accept"

@@ -1,6 +1,6 @@
 //! In which cgroup a listening socket was made, as the kernel's socket list says (`sock_diag`, kernel 5.8).
 
-use std::{io, mem::MaybeUninit};
+use std::{io, mem::MaybeUninit, net::TcpListener};
 
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType,
@@ -51,6 +51,14 @@ pub(super) fn all() -> io::Result<Vec<Listener>> {
         }
     }
     Ok(found)
+}
+
+/// The cgroup of the calling process: that of a socket which it makes.
+pub(super) fn own() -> io::Result<u64> {
+    let socket = TcpListener::bind("127.0.0.1:0").or_else(|_| TcpListener::bind("[::1]:0"))?;
+    let port = socket.local_addr()?.port();
+    let own = all()?.into_iter().find(|it| it.port == port);
+    own.map(|it| it.cgroup).ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`.

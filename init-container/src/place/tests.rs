@@ -101,8 +101,13 @@ fn a_listener_is_found_with_its_cgroup_and_only_as_its_user() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let user = rustix::process::geteuid().as_raw();
-    assert_eq!(of_listener(port, user).unwrap(), Some(tree::own_id().unwrap()));
+    assert_eq!(of_listener(port, user).unwrap(), Some(own_id().unwrap()));
     assert_eq!(of_listener(port, user + 1).unwrap(), None);
     drop(listener);
     assert_eq!(of_listener(port, user).unwrap(), None);
+}
+
+#[test]
+fn a_socket_tells_the_same_cgroup_as_the_mounts_do() {
+    assert_eq!(listener::own().unwrap(), own_id().unwrap());
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::PlaceError;
+use super::{PlaceError, listener};
 
 /// Where a container sees the node's `/sys/fs/cgroup` unless another place is named.
 pub const HOST: &str = "/host/sys/fs/cgroup";
@@ -49,7 +49,7 @@ impl Tree {
     }
 
     /// The tree that `folder` is in, from the highest folder that is seen.
-    pub(super) fn around(folder: &Path) -> Result<Self, PlaceError> {
+    pub(crate) fn around(folder: &Path) -> Result<Self, PlaceError> {
         let not = || PlaceError::NotACgroup(folder.display().to_string());
         let folder =
             fs::canonicalize(folder).map_err(PlaceError::io(folder.display().to_string()))?;
@@ -72,12 +72,12 @@ impl Tree {
     }
 
     /// The id of its highest folder that is seen.
-    pub(super) const fn top(&self) -> u64 {
+    pub(crate) const fn top(&self) -> u64 {
         self.top
     }
 
     /// The path of `folder` below the root.
-    pub(super) fn below(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn below(&self, folder: &Path) -> PathBuf {
         folder.strip_prefix(&self.root).unwrap_or(folder).to_owned()
     }
 
@@ -132,7 +132,7 @@ pub(super) fn is_of(folder: &Path, pod: &str) -> bool {
 const SHORTEST: usize = 8;
 
 /// The id of the cgroup of the calling process.
-pub(super) fn own_id() -> Result<u64, PlaceError> {
+pub(crate) fn own_id() -> Result<u64, PlaceError> {
     let own =
         launch::own_cgroup().map_err(PlaceError::io("/proc/self/cgroup"))?.ok_or_else(|| {
             PlaceError::Tree("/proc/self/cgroup (the kernel has no cgroup v2)".to_owned())
@@ -141,5 +141,6 @@ pub(super) fn own_id() -> Result<u64, PlaceError> {
     // A mount of a folder above this namespace has a root that begins with `/..`, and shows no folder of ours.
     let seen = mounts.iter().filter_map(|mount| mount.folder_of(&own));
     let mut seen = seen.filter_map(|folder| fs::metadata(folder).ok());
-    seen.next().map(|at| at.ino()).ok_or_else(|| PlaceError::Tree(own.display().to_string()))
+    let seen = seen.next().map(|at| at.ino());
+    seen.map_or_else(|| listener::own().map_err(PlaceError::io("the list of sockets")), Ok)
 }

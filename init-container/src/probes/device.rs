@@ -1,5 +1,7 @@
 //! Frames past the protocols: packet sockets and `AF_XDP`.
 
+use std::{thread, time::Duration};
+
 use ebpf::probe::{self, Xdp};
 
 use super::Seen;
@@ -29,13 +31,29 @@ fn send(network: &Network, mark: Option<u32>) -> Seen {
 }
 
 pub(super) fn xdp(network: &Network) -> Seen {
-    on_each(network, |index| match probe::xdp(index, 0) {
+    on_each(network, |index| match bind(index) {
         Xdp::Open => Seen::Possible,
         Xdp::Held => Seen::Held,
         Xdp::Refused(error) => Seen::Refused(error),
         Xdp::Lacking(error) => Seen::Lacking(error),
     })
 }
+
+/// The kernel lets a queue go some time after its socket was closed, as of a try before this one: who holds it goes on.
+fn bind(index: u32) -> Xdp {
+    let mut seen = probe::xdp(index, 0);
+    for _ in 0..AGAIN {
+        if !matches!(seen, Xdp::Held) {
+            break;
+        }
+        thread::sleep(PAUSE);
+        seen = probe::xdp(index, 0);
+    }
+    seen
+}
+
+const AGAIN: usize = 4;
+const PAUSE: Duration = Duration::from_millis(15);
 
 /// The worst that any interface shows.
 fn on_each(network: &Network, attempt: impl Fn(u32) -> Seen) -> Seen {
