@@ -51,7 +51,8 @@ struct Elsewhere {
 pub(crate) fn write(measure: bool) -> Result<()> {
     if measure {
         shell::needs_root("threats --measure")?;
-        run(command(env!("CARGO"))?.args(["build", "--bins", "--package", "tollgate"]))?;
+        let build = ["build", "--bins", "--package", "tollgate", "--package", "tollgate-init"];
+        run(command(env!("CARGO"))?.args(build))?;
         let test = ["test", "--package", "netns", "--test", "catalogue", "--", "--nocapture"];
         run(command(env!("CARGO"))?.args(test).env("NETNS_RECORD", "1"))?;
     }

@@ -53,8 +53,14 @@ impl Site {
     /// The link-local address that the kernel made of the world's link address (RFC 4291, appendix A).
     #[must_use]
     pub fn neighbour(&self) -> Ipv6Addr {
-        let [a, b, c, d, e, f] = self.world_link;
-        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
+        let mut address = [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xfe, 0, 0, 0];
+        let [first, .., last] = self.world_link.as_chunks::<3>().0 else {
+            return Ipv6Addr::UNSPECIFIED;
+        };
+        address[8..11].copy_from_slice(first);
+        address[13..].copy_from_slice(last);
+        address[8] ^= 2;
+        Ipv6Addr::from(address)
     }
 }
 
@@ -76,8 +82,9 @@ impl Attempt {
     /// The same over IPv6, seen everywhere.
     #[must_use]
     pub fn group6(&self) -> Ipv6Addr {
-        let [_, b, c, d, e, f, g, h] = self.v6.segments();
-        Ipv6Addr::new(0xff0e, b, c, d, e, f, g, h)
+        let mut segments = self.v6.segments();
+        segments[0] = 0xff0e;
+        Ipv6Addr::from(segments)
     }
 
     /// Whether this word was given.

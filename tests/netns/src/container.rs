@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -43,26 +43,45 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Starts a program there, its standard input and output in the caller's hands.
-    ///
-    /// # Errors
-    /// When it cannot be started there.
-    pub fn start(&self, program: &Path, arguments: &[&str]) -> Result<Started> {
+    /// A program that is about to be started there, and the other end of its channel.
+    fn command(&self, program: &Path, arguments: &[&str]) -> Result<(Command, OwnedFd)> {
         let procs = OpenOptions::new().write(true).open(self.cgroup.join("cgroup.procs"))?;
         let network = self.network.try_clone()?;
         let (ours, theirs) = sys::pair()?;
         let (user, hidden) = (self.user, self.hidden.to_vec());
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(arguments);
         let enter = move || settle(&procs, &network, &theirs, user, &hidden);
         // SAFETY: between fork and execution only system calls are made, and small strings.
         unsafe { command.pre_exec(enter) };
-        let mut child =
-            command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        Ok((command, ours))
+    }
+
+    /// Starts a program there, its standard input and output in the caller's hands.
+    ///
+    /// # Errors
+    /// When it cannot be started there.
+    pub fn start(&self, program: &Path, arguments: &[&str]) -> Result<Started> {
+        let (mut command, channel) = self.command(program, arguments)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| not_started(program))?;
         let input = child.stdin.take().context("no standard input")?;
         let output = child.stdout.take().context("no standard output")?;
-        Ok(Started { child, input: Some(input), output: BufReader::new(output), channel: ours })
+        Ok(Started { child, input: Some(input), output: BufReader::new(output), channel })
     }
+
+    /// Runs a program there to its end.
+    ///
+    /// # Errors
+    /// When it cannot be started there.
+    pub fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
+        let (mut command, _channel) = self.command(program, arguments)?;
+        command.stdin(Stdio::null()).output().with_context(|| not_started(program))
+    }
+}
+
+fn not_started(program: &Path) -> String {
+    format!("cannot start {}: build it with cargo build --bins", program.display())
 }
 
 /// What happens to the new process before it executes its program.

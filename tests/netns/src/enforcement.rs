@@ -1,21 +1,14 @@
-//! Puts the pod behind its gate as the installer does: programs, pins and floor; what did it is gone afterwards.
+//! Puts the pod behind its gate by the installer itself, as an init container of the pod that has ended when this returns.
 
-use std::fs::File;
-use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use ebpf::xdp::Held;
-use ebpf::{PodSpec, Ports};
-use tollgate_init::floor::{Exempt, Floor};
-use tollgate_init::mode::Mode;
-use tollgate_init::net::Network;
-use tollgate_init::nft::Nft;
-use tollgate_init::ports;
 
-use crate::gate;
+use crate::container::{Place, User};
 use crate::sys;
-use crate::topology::{Cgroups, Topology, inside};
+use crate::topology::{Cgroups, DEVICE, Topology, inside};
 
 /// The port that the pod's application declares.
 pub const DECLARED: u16 = 8080;
@@ -29,35 +22,46 @@ pub struct Enforcement {
 }
 
 impl Enforcement {
-    /// Installs everything in the strongest mode, with pins in a bpffs of this process's own.
+    /// Installs everything in the strongest mode, with pins in a bpffs of this process's own; then holds the queues of
+    /// the interface as the gate's container does.
     ///
     /// # Errors
-    /// When the kernel cannot.
-    pub fn install(topology: &Topology, cgroups: &Cgroups, scratch: &Path) -> Result<Self> {
+    /// When the installer ends with an error; what it said is told.
+    pub fn install(
+        installer: &Path,
+        topology: &Topology,
+        cgroups: &mut Cgroups,
+        scratch: &Path,
+    ) -> Result<Self> {
         let mounted = scratch.join("bpf");
         std::fs::create_dir_all(&mounted)?;
-        let path = mounted.to_str().context("a path that is no text")?;
-        sys::mount("none", path, "bpf", 0).context("cannot mount a bpffs")?;
+        sys::mount("none", crate::text(&mounted)?, "bpf", 0).context("cannot mount a bpffs")?;
         let pins = mounted.join("pod");
-        let pod = File::open(&cgroups.pod)?;
-        let queues = inside(&topology.pod, || {
-            let network = Network::here()?;
-            let gate = Exempt { uid: gate::UID, cgroup: None };
-            let floor = Floor::new(Mode::Kernel, &network.interfaces, gate, &[DECLARED])?;
-            Nft::find()?.apply(&floor.render())?;
-            let spec = PodSpec {
-                ports: Ports { intake: ports::INTAKE, responder: ports::RESPONDER },
-                gate_ports: &ports::GATE,
-                own: &network.own,
-                exempt: &[],
-                network: Some(ebpf::probe::network_cookie()?),
-                gate_uid: gate::UID,
-                gate_gid: gate::UID,
-            };
-            ebpf::install(&[pod.as_fd()], &pins, &spec)?;
-            let indices = network.interfaces.iter().map(tollgate_init::net::index);
-            Ok(Held::all(&indices.collect::<Result<Vec<_>, _>>()?)?)
-        })?;
+        let cgroup = cgroups.another("init")?;
+        let place =
+            Place { cgroup: &cgroup, network: &topology.pod, hidden: &[], user: User::Mighty };
+        let (declared, maps, file) =
+            (DECLARED.to_string(), pins.join("maps"), scratch.join("pod.json"));
+        let arguments = [
+            "install",
+            "--gate-holds-xdp",
+            "--inbound",
+            &declared,
+            "--pins",
+            crate::text(&pins)?,
+            "--gate-maps",
+            crate::text(&maps)?,
+            "--pod-file",
+            crate::text(&file)?,
+            "--cgroup",
+            crate::text(&cgroups.pod)?,
+            "--cgroup-root",
+            crate::text(cgroups.root())?,
+        ];
+        let done = place.run(installer, &arguments)?;
+        let said = [done.stdout, done.stderr].concat();
+        ensure!(done.status.success(), "the installer: {}", String::from_utf8_lossy(&said));
+        let queues = inside(&topology.pod, hold)?;
         Ok(Self { pins, _queues: queues })
     }
 
@@ -66,4 +70,18 @@ impl Enforcement {
     pub fn maps(&self) -> PathBuf {
         self.pins.join("maps")
     }
+}
+
+/// The kernel frees a queue some moments after its last socket was closed: the installer's tries used them.
+fn hold() -> Result<Held> {
+    let index = sys::interface(DEVICE)?;
+    for _ in 0..50 {
+        match Held::all(&[index]) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            done => return Ok(done?),
+        }
+    }
+    Ok(Held::all(&[index])?)
 }

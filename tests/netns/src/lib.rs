@@ -19,6 +19,14 @@ pub mod topology;
 
 use std::io::Read as _;
 
+/// A path as text, which all paths of the harness are.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn text(path: &std::path::Path) -> anyhow::Result<&str> {
+    anyhow::Context::context(path.to_str(), "a path that is no text")
+}
+
 /// A number that no other attempt or run has.
 ///
 /// # Errors

@@ -37,6 +37,20 @@ pub struct Programs {
     pub techniques: PathBuf,
     /// The gate's stub.
     pub gate: PathBuf,
+    /// `tollgate-init`.
+    pub installer: PathBuf,
+}
+
+impl Programs {
+    /// The product's programs lie beside those of this package, where one build puts them all.
+    #[must_use]
+    pub fn beside(techniques: &Path, gate: &Path) -> Self {
+        Self {
+            techniques: techniques.to_owned(),
+            gate: gate.to_owned(),
+            installer: techniques.with_file_name("tollgate-init"),
+        }
+    }
 }
 
 /// Pod, world, gate and those who try to leave.
@@ -45,7 +59,6 @@ pub struct Harness {
     programs: Programs,
     crew: BTreeMap<(PathBuf, u8), Started>,
     older: BTreeMap<(&'static str, Who), (Started, Attempt)>,
-    another: Option<PathBuf>,
     enforcement: Option<Enforcement>,
     gate: Option<Gate>,
     sniffer: Sniffer,
@@ -77,7 +90,7 @@ impl Scratch {
         let path = temporary.join(name);
         fs::create_dir(&path)?;
         let made = Self(path);
-        sys::mount("none", &text(&made.0)?, "tmpfs", 0)?;
+        sys::mount("none", crate::text(&made.0)?, "tmpfs", 0)?;
         Ok(made)
     }
 }
@@ -85,9 +98,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // Never what lies below: that may be a mount of the machine's cgroups.
-        if let Ok(path) = text(&self.0)
-            && sys::unmount(&path).is_ok()
-        {
+        if crate::text(&self.0).is_ok_and(|path| sys::unmount(path).is_ok()) {
             drop(fs::remove_dir(&self.0));
         }
     }
@@ -110,7 +121,6 @@ impl Harness {
             programs,
             crew,
             older,
-            another: None,
             enforcement: None,
             gate: None,
             sniffer,
@@ -218,8 +228,12 @@ impl Harness {
         if let Some(gate) = self.gate.take() {
             gate.kill()?;
         }
-        let installed = Enforcement::install(&self.topology, &self.cgroups, &self.scratch.0)?;
-        self.enforcement = Some(installed);
+        self.enforcement = Some(Enforcement::install(
+            &self.programs.installer,
+            &self.topology,
+            &mut self.cgroups,
+            &self.scratch.0,
+        )?);
         self.restart()?;
         self.ensure_the_gate_leaves()
     }
@@ -227,8 +241,8 @@ impl Harness {
     /// Starts the gate's stub behind what is in force.
     fn restart(&mut self) -> Result<()> {
         let enforcement = self.enforcement.as_ref().context("nothing is in force")?;
-        let maps = text(&enforcement.maps())?;
-        self.start_gate(&[gate::MAPS, &maps])
+        let maps = enforcement.maps();
+        self.start_gate(&[gate::MAPS, crate::text(&maps)?])
     }
 
     /// Tries every case with enforcement on: those without a gate, and those with a new one, last.
@@ -323,8 +337,4 @@ impl Harness {
         }
         Ok(())
     }
-}
-
-fn text(path: &Path) -> Result<String> {
-    Ok(path.to_str().context("a path that is no text")?.to_owned())
 }

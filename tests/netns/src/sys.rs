@@ -1,6 +1,7 @@
 //! System calls with their arguments as values: the only place of the package, beside the rings, that needs `unsafe`.
 #![expect(
     clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     reason = "lengths of small buffers and constants of the kernel are narrowed to what its interface takes"
 )]
 

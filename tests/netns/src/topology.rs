@@ -200,14 +200,16 @@ impl Cgroups {
         Ok(Self { root, made, pod, agent, nested, gate, outside })
     }
 
-    /// Another container of the pod.
+    /// Another container of the pod, made when it is first asked for.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn another(&mut self, name: &str) -> Result<PathBuf> {
         let folder = self.pod.join(name);
-        fs::create_dir(&folder)?;
-        self.made.push(folder.clone());
+        if !self.made.contains(&folder) {
+            fs::create_dir(&folder)?;
+            self.made.push(folder.clone());
+        }
         Ok(folder)
     }
 

@@ -1,6 +1,7 @@
 //! The catalogue on this kernel, against what was recorded.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use netns::catalogue::cases;
 use netns::judge::State;
@@ -12,10 +13,9 @@ const RECORDING: &str = "NETNS_RECORD";
 
 #[test]
 fn every_way_out_is_held_and_what_this_kernel_lacks_is_named() {
-    let programs = Programs {
-        techniques: env!("CARGO_BIN_EXE_techniques").into(),
-        gate: env!("CARGO_BIN_EXE_stub-gate").into(),
-    };
+    let [techniques, gate] =
+        [env!("CARGO_BIN_EXE_techniques"), env!("CARGO_BIN_EXE_stub-gate")].map(Path::new);
+    let programs = Programs::beside(techniques, gate);
     let found = Harness::new(programs).unwrap().carry_out(&cases()).unwrap();
     let leaked: Vec<_> = found.all().filter(|(.., found)| found.state == State::Leaked).collect();
     assert!(leaked.is_empty(), "{leaked:#?}");

@@ -43,6 +43,15 @@ pub(super) fn cgroups() -> Vec<Case> {
         )
         .sees(timed_out())
         .optional(),
+    ]
+}
+
+/// On sockets that were made outside the pod's cgroups and came in.
+pub(super) fn passed() -> Vec<Case> {
+    let case = |name, says, words, stage| {
+        Case::inet(name, says, words).only(Form::Pod).staged(stage).closed(FLOOR)
+    };
+    vec![
         case(
             "passed_tcp",
             "a TCP socket made outside the pod and passed in",

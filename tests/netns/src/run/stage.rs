@@ -34,7 +34,7 @@ impl Harness {
             | Stage::Outside
             | Stage::WithoutGate
             | Stage::AfterRestart => self.member(&cgroup, user)?.carry_out(&attempt)?,
-            Stage::Passed | Stage::PassedConnected => self.passed(case, attempt.clone(), user)?,
+            Stage::Passed | Stage::PassedConnected => self.passed(case, &attempt, user)?,
             Stage::MovedIn => {
                 let mut process = self.recruit(&cgroup, user)?;
                 hold(&mut process, &attempt)?;
@@ -50,14 +50,7 @@ impl Harness {
     fn cgroup_of(&mut self, stage: Stage) -> Result<PathBuf> {
         Ok(match stage {
             Stage::Nested => self.cgroups.nested.clone(),
-            Stage::Another => match self.another.clone() {
-                Some(folder) => folder,
-                None => {
-                    let folder = self.cgroups.another("debug")?;
-                    self.another = Some(folder.clone());
-                    folder
-                }
-            },
+            Stage::Another => self.cgroups.another("debug")?,
             Stage::Outside | Stage::MovedIn => self.cgroups.outside.clone(),
             Stage::Container
             | Stage::Passed
@@ -70,7 +63,7 @@ impl Harness {
     }
 
     /// A socket of this process, which is in no cgroup of the pod's, is passed to the agent.
-    fn passed(&mut self, case: &Case, attempt: Attempt, user: User) -> Result<Report> {
+    fn passed(&mut self, case: &Case, attempt: &Attempt, user: User) -> Result<Report> {
         let kind = if attempt.says("tcp") { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
         let to = Address::inet(attempt.to(false), 0);
         let socket = inside(&self.topology.pod, || {
@@ -83,7 +76,7 @@ impl Harness {
         let cgroup = self.cgroups.agent.clone();
         let member = self.member(&cgroup, user)?;
         sys::send_descriptor(member.channel().as_fd(), socket.as_fd())?;
-        member.carry_out(&attempt)
+        member.carry_out(attempt)
     }
 
     /// Prepares what has to be there before the rules are, for each case that needs it.
@@ -114,13 +107,12 @@ impl Harness {
         user: User,
         attempt: Attempt,
     ) -> Result<(Attempt, Report)> {
-        let (mut process, attempt) = match self.older.remove(&(case.name, who)) {
-            Some(prepared) => prepared,
-            None => {
-                let mut process = self.recruit(&self.cgroups.agent.clone(), user)?;
-                hold(&mut process, &attempt)?;
-                (process, attempt)
-            }
+        let (mut process, attempt) = if let Some(prepared) = self.older.remove(&(case.name, who)) {
+            prepared
+        } else {
+            let mut process = self.recruit(&self.cgroups.agent.clone(), user)?;
+            hold(&mut process, &attempt)?;
+            (process, attempt)
         };
         let report = use_held(&mut process, &attempt)?;
         Ok((attempt, report))
@@ -175,7 +167,7 @@ fn ask(to: SocketAddr) -> Option<String> {
 /// Has the process open the attempt's socket and keep it.
 fn hold(process: &mut Started, attempt: &Attempt) -> Result<()> {
     let mut asked = attempt.clone();
-    asked.technique = "hold".to_owned();
+    "hold".clone_into(&mut asked.technique);
     let report = process.carry_out(&asked)?;
     match report.error {
         None => Ok(()),

@@ -1,8 +1,4 @@
 //! Messages with ancillary data.
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "lengths of small buffers are narrowed to what the kernel's interface takes"
-)]
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -85,7 +81,7 @@ pub fn send_many(fd: BorrowedFd<'_>, bytes: &[u8], to: Option<&Address>) -> io::
     let flags = libc::MSG_NOSIGNAL;
     // SAFETY: two headers, and what they point to lives until the call returns.
     let sent = unsafe { libc::sendmmsg(fd.as_raw_fd(), messages.as_mut_ptr(), 2, flags) };
-    checked(sent).map(|count| count as usize)
+    checked(sent).map(|count| usize::try_from(count).unwrap_or(0))
 }
 
 /// Passes a descriptor over a Unix socket, with one byte.

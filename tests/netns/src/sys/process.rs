@@ -1,9 +1,5 @@
 //! Who a process is and where: namespaces, users, capabilities, processors.
-#![expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "small numbers of the kernel's interface"
-)]
+#![expect(clippy::cast_possible_truncation, reason = "small numbers of the kernel's interface")]
 
 use std::ffi::CString;
 use std::io::{self, Error};

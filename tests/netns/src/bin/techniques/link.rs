@@ -1,4 +1,4 @@
-//! Frames put on the wire below IP: packet sockets, with the queue and past it, and AF_XDP.
+//! Frames put on the wire below IP: packet sockets, with the queue and past it, and `AF_XDP`.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -10,7 +10,7 @@ use netns::sys::{self, Address};
 use crate::inet;
 use crate::memory::Shared;
 
-/// The first EtherType for local experiments (IEEE 802).
+/// The first `EtherType` for local experiments (IEEE 802).
 const EXPERIMENT: u16 = 0x88b5;
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
@@ -45,7 +45,7 @@ fn frame(attempt: &Attempt, kind: u16, body: &[u8]) -> Vec<u8> {
     [&attempt.site.world_link[..], &NOBODY, &kind.to_be_bytes(), body].concat()
 }
 
-/// The EtherType and what follows it: bare, or dressed as what keeps neighbours together, which a floor lets out.
+/// The `EtherType` and what follows it: bare, or dressed as what keeps neighbours together, which a floor lets out.
 fn body(attempt: &Attempt) -> (u16, Vec<u8>) {
     let marker = attempt.marker.as_bytes();
     let (kind, mut body) = if attempt.says("as-arp") {
@@ -96,7 +96,7 @@ const XDP_COPY: u16 = 2;
 const CHUNK: u32 = 4096;
 const CHUNKS: u32 = 4;
 
-/// By a ring of AF_XDP in copy mode, which no hook above the driver sees.
+/// By a ring of `AF_XDP` in copy mode, which no hook above the driver sees.
 pub(crate) fn xdp(attempt: &Attempt) -> Met {
     let socket = sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).at("socket")?;
     let fd = socket.as_fd();

@@ -29,7 +29,7 @@ fn quic(marker: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// An echo request; the kernel fills in the checksum of a ping socket and of ICMPv6.
+/// An echo request; the kernel fills in the checksum of a ping socket and of `ICMPv6`.
 fn echo(marker: &[u8], v6: bool) -> Vec<u8> {
     let kind = if v6 { 128 } else { 8 };
     let mut packet = [&[kind, 0, 0, 0, 0, 1, 0, 1], marker].concat();
