@@ -21,6 +21,7 @@ mod pod;
 pub mod probe;
 mod programs;
 mod redirection;
+mod unix;
 pub mod xdp;
 pub use attempts::{Attempt, Attempts};
 pub use ebpf_shared::{
@@ -33,6 +34,7 @@ pub use redirection::{Links, Ports, Redirection};
 
 use origins::Origins;
 use programs::{Programs, Scope};
+use unix::AddressedDatagrams;
 
 #[cfg(test)]
 mod tests;
@@ -151,6 +153,7 @@ const RUN_PORTS: [u32; 2] = [INTAKE_PORT as u32, RESPONDER_PORT as u32];
 #[derive(Debug)]
 pub struct Enforcement {
     _links: Vec<OwnedFd>,
+    _datagrams: Option<AddressedDatagrams>,
     origins: Origins,
     attempts: Option<Attempts>,
 }
@@ -171,8 +174,10 @@ impl Enforcement {
         programs.fill("GATE_PORTS", &RUN_PORTS)?;
         let links = programs.attach(cgroup)?;
         let (origins, attempts) = (programs.origins()?, programs.attempts()?);
+        // On an older kernel the run does without such sockets: it tries whether they are refused.
+        let datagrams = AddressedDatagrams::refuse(cgroup).ok();
         // A link holds its program, and that its maps.
-        Ok(Self { _links: links, origins, attempts: Some(attempts) })
+        Ok(Self { _links: links, _datagrams: datagrams, origins, attempts: Some(attempts) })
     }
 
     /// Where the connection that comes from `peer` wanted to go, or nothing: then it must be closed.

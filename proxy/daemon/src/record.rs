@@ -234,6 +234,9 @@ pub struct Run {
     pub mode: Mode,
     /// Who ran it.
     pub by: String,
+    /// How it was cut off ([`launch::Form::word`]); empty in entries of versions that had one form.
+    #[serde(default)]
+    pub form: String,
     /// Which of the two.
     pub event: RunEvent,
     /// The command's exit code, at the end.
@@ -258,6 +261,9 @@ pub struct Widened {
     pub upstream_ca: Vec<String>,
     /// `--share-fd`.
     pub share_fd: Vec<i32>,
+    /// `--share-socket`.
+    #[serde(default)]
+    pub share_socket: Vec<String>,
     /// `--write`.
     pub write: Vec<String>,
     /// `--keep-env`, by name.

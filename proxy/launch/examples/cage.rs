@@ -94,6 +94,7 @@ impl Options {
                     prepared.absent.push(Absent { path: path.into(), inode: Some((0, inode)) });
                 }
                 "--write" => spec.write.push(value().into()),
+                "--share-socket" => spec.share_sockets.push(value().into()),
                 "--share-fd" => spec.share.push(value().parse().unwrap()),
                 "--fix" => spec.places.fixed.push(value().into()),
                 "--hold" => spec.places.held.push(value().into()),

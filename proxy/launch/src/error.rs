@@ -42,6 +42,14 @@ pub enum LaunchError {
         /// What is wrong, and what to do.
         why: String,
     },
+    /// A socket named by `--share-socket` cannot be shared.
+    #[error("--share-socket {}: {why}", path.display())]
+    ShareSocket {
+        /// The path as it was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No cgroup v2 mount where a folder can be made.
     #[error(
         "no cgroup v2 folder can be made for the run ({why}): mount cgroup2 writable, for example \

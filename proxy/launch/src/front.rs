@@ -8,7 +8,7 @@ mod terminal;
 use std::{
     error::Error,
     ffi::OsString,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use rustix::thread::CapabilitySet;
@@ -20,6 +20,7 @@ use crate::{
     netns::Network,
     plan::{self, Hidden, Overlaid, Plan, Text},
     run::{Absent, Ended, Prepared, Registration, Spec},
+    sockets::{self, Sockets},
     streams::{self, Stream},
     sys,
 };
@@ -55,24 +56,32 @@ where
     require_one_thread()?;
     let streams = streams::sort()?;
     streams::check_shared(&spec.share)?;
+    let lister = sockets::lister()
+        .map_err(|error| LaunchError::setup("opening the list of sockets", error))?;
+    let sockets = sockets::look(&spec, lister.as_raw_fd())?;
     let network = Network::create(form, &spec.ports.clone().checked()?)?;
     let cgroup = match form {
         Form::KernelPrograms => Some(Cgroup::create()?),
         Form::UserNamespace => None,
     };
     let share = spec.share.clone();
-    let registration =
-        Registration { listeners: &network.listeners, cgroup: cgroup.as_ref().map(AsFd::as_fd) };
+    let registration = Registration {
+        form,
+        listeners: &network.listeners,
+        cgroup: cgroup.as_ref().map(AsFd::as_fd),
+    };
     let prepared = register(&registration).map_err(LaunchError::Gate)?;
     let Network { namespaces, listeners } = network;
     drop(listeners);
 
     let blocked = sys::blocked_signals()
         .map_err(|error| LaunchError::setup("reading the blocked signals", error))?;
-    let (plan, environment, gate_alive) = write_plan(form, spec, prepared, streams, blocked)?;
+    let (plan, environment, gate_alive) =
+        write_plan(form, spec, prepared, sockets, streams, blocked)?;
     let signals = relay::Signals::block()?;
-    let started = spawn::init(&plan, &environment, &namespaces, cgroup.as_ref(), streams, &share)?;
-    drop((plan, namespaces));
+    let started =
+        spawn::init(&plan, &environment, &namespaces, cgroup.as_ref(), streams, &share, &lister)?;
+    drop((plan, namespaces, lister));
     let ended = relay::until_the_end(started, streams, &signals, gate_alive);
     drop(cgroup);
     ended
@@ -93,6 +102,7 @@ fn write_plan(
     form: Form,
     spec: Spec,
     prepared: Prepared,
+    sockets: Sockets,
     streams: [Stream; 3],
     blocked: Vec<i32>,
 ) -> Result<(OwnedFd, Environment, Option<OwnedFd>), LaunchError> {
@@ -128,6 +138,7 @@ fn write_plan(
         held: spec.places.held.into_iter().map(Text::from).collect(),
         write: spec.write.into_iter().map(Text::from).collect(),
         share: spec.share,
+        sockets,
         terminal: streams.map(|stream| stream == Stream::Terminal),
         blocked,
     };

@@ -4,6 +4,7 @@
 //! gate. When front ends, it ends, and with it everything inside.
 
 mod command;
+mod connects;
 mod dev;
 mod mounts;
 mod supervise;
@@ -64,6 +65,7 @@ fn run(plan: i32, control: &OwnedFd) -> Result<(), String> {
     harden().map_err(told("protecting the first process"))?;
     let plan = sys::take(plan).map_err(told("taking the plan"))?;
     let (plan, contents) = plan::unseal(plan).map_err(told("reading the plan"))?;
+    let shared = connects::Shared::open(&plan)?;
     mounts::arrange(&plan, &contents)?;
     drop(contents);
     rustix::process::setsid().map_err(io::Error::from).map_err(told("making a session"))?;
@@ -83,7 +85,7 @@ fn run(plan: i32, control: &OwnedFd) -> Result<(), String> {
         }
         None => return Ok(()),
     };
-    let started = command::start(&plan, terminal.as_ref(), foreground)?;
+    let started = command::start(&plan, terminal.as_ref(), foreground, shared)?;
     supervise::until_the_end(started, terminal, control)
 }
 

@@ -25,6 +25,7 @@ mod ports;
 mod redirect;
 mod run;
 mod seccomp;
+mod sockets;
 pub mod state;
 mod streams;
 mod sys;

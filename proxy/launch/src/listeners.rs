@@ -71,13 +71,10 @@ impl Listeners {
 
     /// All of them, given away.
     pub(crate) fn into_fds(self) -> Vec<OwnedFd> {
-        let tcp = self.intake.into_iter().chain(self.dns_tcp).map(OwnedFd::from);
-        let shared = self.shared.into_iter().map(|(_, listener)| OwnedFd::from(listener));
-        let connector = self.connector.into_iter().map(OwnedFd::from);
-        tcp.chain(self.dns_udp.into_iter().map(OwnedFd::from))
-            .chain(shared)
-            .chain(connector)
-            .collect()
+        let shared = self.shared.into_iter().map(|(_, listener)| listener);
+        let tcp = self.intake.into_iter().chain(self.dns_tcp).chain(shared).map(OwnedFd::from);
+        let udp = self.dns_udp.into_iter().map(OwnedFd::from);
+        tcp.chain(udp).chain(self.connector.map(OwnedFd::from)).collect()
     }
 
     /// Recognises received descriptors by their type and port.

@@ -23,6 +23,18 @@ pub(crate) fn read(text: &str) -> Vec<Mounted> {
         .collect()
 }
 
+/// Major and minor number of the file system that the mount with this number shows.
+pub(crate) fn device_of(text: &str, mount: u64) -> Option<(u32, u32)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(' ');
+        if fields.next()?.parse() != Ok(mount) {
+            return None;
+        }
+        let (major, minor) = fields.nth(1)?.split_once(':')?;
+        Some((major.parse().ok()?, minor.parse().ok()?))
+    })
+}
+
 /// Undoes the escapes of a field: a backslash and three octal digits are a byte.
 fn unescape(field: &str) -> OsString {
     let mut out = Vec::with_capacity(field.len());
@@ -52,6 +64,14 @@ mod tests {
         let expected =
             Mounted { root: "/mnt1".into(), point: "/mnt/my disk".into(), kind: "ext3".into() };
         assert_eq!(read(line), [expected]);
+    }
+
+    #[test]
+    fn the_device_of_a_mount_is_found_by_its_number() {
+        let text = "36 35 98:0 / /mnt rw - ext3 /dev/root rw\n98 35 0:41 / /a rw - btrfs x rw\n";
+        assert_eq!(device_of(text, 98), Some((0, 41)));
+        assert_eq!(device_of(text, 36), Some((98, 0)));
+        assert_eq!(device_of(text, 35), None);
     }
 
     #[test]

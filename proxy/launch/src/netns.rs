@@ -54,9 +54,9 @@ impl Network {
     /// Makes both. The process itself stays where it is.
     pub(crate) fn create(form: Form, ports: &Ports) -> Result<Self, LaunchError> {
         let mut made = match form {
-            Form::KernelPrograms => Self::by_a_thread(ports),
-            Form::UserNamespace => Self::by_a_child(ports),
-        }?;
+            Form::KernelPrograms => Self::by_a_thread(ports)?,
+            Form::UserNamespace => Self::by_a_child(ports)?,
+        };
         ports.open_outside(&mut made.listeners)?;
         Ok(made)
     }
@@ -97,6 +97,7 @@ impl Network {
                 .map_err(|error| userns::refused("bringing loopback up", error))?;
             let mut listeners = Listeners::open()
                 .map_err(|error| userns::refused("opening the gate's listeners", error))?;
+            // Before a program may keep a capability: the connector is to have none.
             ports.open_inside(&mut listeners).map_err(|error| error.to_string())?;
             redirect::lead(&listeners)?;
             let Namespaces { user, network } = namespaces;

@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::{MemfdFlags, SealFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::{form::Form, identity::Identity};
+use crate::{form::Form, identity::Identity, sockets::Sockets};
 
 /// A string of the system: any bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,7 @@ pub(crate) struct Plan {
     pub(crate) fixed: Vec<Text>,
     pub(crate) held: Vec<Text>,
     pub(crate) share: Vec<i32>,
+    pub(crate) sockets: Sockets,
     /// Which of the standard streams are the pseudo terminal.
     pub(crate) terminal: [bool; 3],
     /// Signals that were blocked when `exec` was called.
@@ -151,6 +152,7 @@ mod tests {
             fixed: vec![Text(b"/h/.ssh".to_vec())],
             held: vec![Text(b"/h".to_vec())],
             share: vec![7],
+            sockets: Sockets { masked: vec![Text(b"/a".to_vec())], ..Sockets::default() },
             terminal: [true, false, true],
             blocked: vec![2],
         }

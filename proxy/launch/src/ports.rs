@@ -163,15 +163,15 @@ impl Connector {
     }
 }
 
-impl From<Connector> for OwnedFd {
-    fn from(connector: Connector) -> Self {
-        connector.socket.into()
-    }
-}
-
 impl AsFd for Connector {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl From<Connector> for OwnedFd {
+    fn from(connector: Connector) -> Self {
+        connector.socket.into()
     }
 }
 

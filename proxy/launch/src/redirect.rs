@@ -109,14 +109,17 @@ fn load(nft: &Path, rules: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("starting {}: {error}", nft.display());
     userns::keep_capabilities(CapabilitySet::NET_ADMIN)
         .map_err(|error| userns::refused("keeping CAP_NET_ADMIN", error))?;
-    let mut child = Command::new(nft)
+    let child = Command::new(nft)
         .args(["-f", "-"])
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .spawn()
-        .map_err(failed)?;
+        .spawn();
+    // For that program alone.
+    rustix::thread::clear_ambient_capability_set()
+        .map_err(|error| format!("clearing ambient capabilities: {error}"))?;
+    let mut child = child.map_err(failed)?;
     if let Some(mut stdin) = child.stdin.take() {
         // One that ended before it read them says why.
         sys::tolerate(stdin.write_all(rules.as_bytes()));

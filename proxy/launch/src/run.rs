@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{identity::Identity, listeners::Listeners, places::Places, ports::Ports};
+use crate::{form::Form, identity::Identity, listeners::Listeners, places::Places, ports::Ports};
 
 /// What the caller of `exec` asked for.
 #[derive(Clone)]
@@ -31,6 +31,8 @@ pub struct Spec {
     pub ports: Ports,
     /// What it leaves as it is.
     pub places: Places,
+    /// Sockets of programs outside that it may connect to (`--share-socket`).
+    pub share_sockets: Vec<PathBuf>,
 }
 
 impl Spec {
@@ -49,6 +51,7 @@ impl Spec {
             share: Vec::new(),
             ports: Ports::default(),
             places: Places::default(),
+            share_sockets: Vec::new(),
         })
     }
 }
@@ -64,6 +67,7 @@ impl fmt::Debug for Spec {
             .field("share", &self.share)
             .field("ports", &self.ports)
             .field("places", &self.places)
+            .field("share_sockets", &self.share_sockets)
             .finish_non_exhaustive()
     }
 }
@@ -71,6 +75,8 @@ impl fmt::Debug for Spec {
 /// What the gate gets when a run is registered.
 #[derive(Debug)]
 pub struct Registration<'a> {
+    /// How the run is cut off.
+    pub form: Form,
     /// The sockets inside, to be passed on and not used by front.
     pub listeners: &'a Listeners,
     /// The run's cgroup v2 folder, where the kernel programs are to be attached; nothing runs in it yet. There is none

@@ -39,30 +39,33 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_open_by_handle_at,
 ];
 
+/// The part of a socket's type that is not flags (`SOCK_TYPE_MASK`, linux/net.h).
+const KIND: u32 = 0xf;
+
 /// Terminal controls that type into a terminal or change its line discipline.
 const TERMINAL_CONTROLS: &[u32] = &[0x5412, 0x541c, 0x5423]; // TIOCSTI, TIOCLINUX, TIOCSETD
 
-/// Families of which every socket stays inside: Netlink's are raw by custom and talk to this kernel about this
-/// namespace only.
-const LOCAL: &[libc::c_int] = &[libc::AF_UNIX, libc::AF_NETLINK];
-
-/// Families that lead to the gate. All others reach a hypervisor, the wire, or kernel code nobody needs here.
+/// Families that lead to the gate. Unix sockets and Netlink's, which are raw by custom and talk to this kernel about this
+/// namespace only, stay inside; all others reach a hypervisor, the wire, or kernel code nobody needs here.
 const FAMILIES: &[libc::c_int] = &[libc::AF_INET, libc::AF_INET6];
 
 /// What may be asked for in [`FAMILIES`]: the usual one of the kind, TCP and UDP. Others (UDP-Lite, MPTCP, ping) have
 /// ways of their own through the kernel.
 const PROTOCOLS: &[libc::c_int] = &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP];
 
-/// The filter, to be installed once `no_new_privs` is set.
-pub(crate) fn filter() -> Vec<sock_filter> {
+/// The filter, to be installed once `no_new_privs` is set. A `connect` is held back for the filter's listener.
+///
+/// Without `datagrams` there are no Unix sockets for them: they can be sent to a path without a connect.
+pub(crate) fn filter(datagrams: bool) -> Vec<sock_filter> {
     let mut program = vec![load(ARCH), when(NATIVE, 0, 1), skip(1), refuse(libc::EPERM)];
     program.extend([load(NUMBER), jump(BPF_JGE, X32, 0, 1), refuse(libc::EPERM)]);
+    program.extend([when(number(libc::SYS_connect), 0, 1), ask()]);
     for &call in REFUSED {
         program.extend([when(number(call), 0, 1), refuse(libc::EPERM)]);
     }
     guard(&mut program, libc::SYS_ioctl, &controls());
-    guard(&mut program, libc::SYS_socket, &sockets());
-    guard(&mut program, libc::SYS_socketpair, &sockets());
+    guard(&mut program, libc::SYS_socket, &sockets(datagrams));
+    guard(&mut program, libc::SYS_socketpair, &sockets(datagrams));
     program.push(allow());
     program
 }
@@ -84,11 +87,11 @@ fn controls() -> Vec<sock_filter> {
 }
 
 /// Of the families that lead to the gate no raw socket, which writes packets, and no other protocol.
-fn sockets() -> Vec<sock_filter> {
-    let mut block = vec![load(argument(0))];
-    for &family in LOCAL {
-        block.extend([when(number(family.into()), 0, 1), allow()]);
-    }
+fn sockets(datagrams: bool) -> Vec<sock_filter> {
+    let mut block = vec![load(argument(0)), when(number(libc::AF_NETLINK.into()), 0, 1), allow()];
+    let unix = unix_sockets(datagrams);
+    block.push(when(number(libc::AF_UNIX.into()), 0, u8::try_from(unix.len()).unwrap_or(u8::MAX)));
+    block.extend(unix);
     let families = u8::try_from(FAMILIES.len()).unwrap_or(u8::MAX);
     for (left, &family) in (0..families).rev().zip(FAMILIES) {
         // On a match, jump over the remaining comparisons and the refusal after them.
@@ -96,13 +99,25 @@ fn sockets() -> Vec<sock_filter> {
     }
     block.push(refuse(libc::EAFNOSUPPORT));
     block.push(load(argument(1)));
-    block.push(statement(BPF_ALU | BPF_AND | BPF_K, 0xf));
+    block.push(statement(BPF_ALU | BPF_AND | BPF_K, KIND));
     block.extend([when(number(libc::SOCK_RAW.into()), 0, 1), refuse(libc::EPERM)]);
     block.push(load(argument(2)));
     for &protocol in PROTOCOLS {
         block.extend([when(number(protocol.into()), 0, 1), allow()]);
     }
     block.push(refuse(libc::EPERM));
+    block
+}
+
+/// A raw socket of this family is one for datagrams by another name.
+fn unix_sockets(datagrams: bool) -> Vec<sock_filter> {
+    let mut block = vec![load(argument(1)), statement(BPF_ALU | BPF_AND | BPF_K, KIND)];
+    block.extend([when(number(libc::SOCK_RAW.into()), 0, 1), refuse(libc::EPERM)]);
+    if !datagrams {
+        let kind = number(libc::SOCK_DGRAM.into());
+        block.extend([when(kind, 0, 1), refuse(libc::ESOCKTNOSUPPORT)]);
+    }
+    block.push(allow());
     block
 }
 
@@ -127,6 +142,10 @@ fn allow() -> sock_filter {
     statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW)
 }
 
+fn ask() -> sock_filter {
+    statement(BPF_RET | BPF_K, libc::SECCOMP_RET_USER_NOTIF)
+}
+
 fn refuse(errno: libc::c_int) -> sock_filter {
     statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ERRNO | number(errno.into()))
 }
@@ -137,4 +156,40 @@ fn statement(code: u32, k: u32) -> sock_filter {
 
 fn jump(test: u32, k: u32, jt: u8, jf: u8) -> sock_filter {
     sock_filter { code: u16::try_from(BPF_JMP | test | BPF_K).unwrap_or(u16::MAX), jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use crate::sys;
+
+    /// What `socket` and `socketpair` say in a thread under the filter.
+    fn sockets_under_the_filter(datagrams: bool) -> Vec<Result<(), rustix::io::Errno>> {
+        use rustix::net::{AddressFamily as Family, SocketFlags, SocketType as Type};
+        std::thread::spawn(move || {
+            rustix::thread::set_no_new_privs(true).unwrap();
+            let _listener: OwnedFd = sys::install_filter(&super::filter(datagrams)).unwrap();
+            let made = |family, kind| rustix::net::socket(family, kind, None).map(drop);
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let pair = |kind| rustix::net::socketpair(Family::UNIX, kind, flags, None).map(drop);
+            vec![
+                made(Family::UNIX, Type::DGRAM),
+                pair(Type::DGRAM),
+                made(Family::UNIX, Type::STREAM),
+                pair(Type::SEQPACKET),
+                made(Family::INET, Type::DGRAM),
+                made(Family::UNIX, Type::RAW),
+            ]
+        })
+        .join()
+        .unwrap()
+    }
+
+    #[test]
+    fn where_no_kernel_program_refuses_them_there_are_no_unix_datagrams() {
+        let (none, raw) = (Err(rustix::io::Errno::SOCKTNOSUPPORT), Err(rustix::io::Errno::PERM));
+        assert_eq!(sockets_under_the_filter(false), [none, none, Ok(()), Ok(()), Ok(()), raw]);
+        assert_eq!(sockets_under_the_filter(true), [Ok(()), Ok(()), Ok(()), Ok(()), Ok(()), raw]);
+    }
 }

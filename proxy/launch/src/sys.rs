@@ -123,16 +123,29 @@ pub(crate) fn empty_session_keyring() -> io::Result<()> {
     }
 }
 
-/// Installs a seccomp filter for this thread and all it starts; `no_new_privs` must be set.
-pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+/// Installs a seccomp filter for this thread and all it starts, and returns the listener that is told of the calls
+/// which it holds back; `no_new_privs` must be set. Fails with EBUSY below another filter that has a listener.
+///
+/// Where the kernel can (5.19), a call that was told of is interrupted by fatal signals only: it would be carried
+/// out twice otherwise.
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<OwnedFd> {
     let len = u16::try_from(program.len())
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
     let fprog = libc::sock_fprog { len, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the kernel copies the program during the call and does not write to it.
-    check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const fprog)
-    })
-    .map(drop)
+    let install = |flags: libc::c_ulong| {
+        // SAFETY: the kernel copies the program during the call and does not write to it.
+        check(unsafe {
+            libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const fprog)
+        })
+    };
+    let listener = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let fd = match install(listener | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => install(listener)?,
+        other => other?,
+    };
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel made a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Sets what happens at a signal back to the default.

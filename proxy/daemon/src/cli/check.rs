@@ -1,6 +1,7 @@
 //! `tollgate check`: whether this machine can run a gate. Nothing leaves the machine for it.
 
 mod config;
+mod form;
 mod kernel;
 mod place;
 
@@ -90,16 +91,14 @@ pub(crate) fn run(args: &CheckArgs, out: &mut Out) -> Ended {
     common.state = common.state.or(state);
     // What is wrong with it has been said; the rest of the machine is looked at all the same.
     common.config = None;
-    let mut items = vec![
-        kernel::version(),
-        kernel::privileges(),
-        kernel::cgroup(),
-        kernel::programs(),
+    let mut items = vec![kernel::version()];
+    items.extend(form::items());
+    items.extend([
         place::state(&common),
         place::disk(&common),
         place::clock(&common, out.is_terminal() && !common.json),
         place::authorities(),
-    ];
+    ]);
     items.extend(config);
     let worst = items.iter().map(|item| item.level).max().unwrap_or(Level::Failure);
     if args.common.json {

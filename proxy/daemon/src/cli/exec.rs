@@ -67,6 +67,7 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         &contract.shown,
         contract.policy.contract(&agent(args, &command)),
         &sorted,
+        &args.share_socket,
     );
     let shared = Ports { reach: args.reach_port.clone(), publish: args.publish_port.clone() };
     let shared = shared.checked().map_err(|error| Failure::usage(error.to_string()))?;
@@ -77,9 +78,10 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
     spec.ports = shared;
+    spec.share_sockets.clone_from(&args.share_socket);
     let ended = launch::front(spec, |registration| {
         let prepared = registered(&mut conn, register, registration)?;
-        said.say();
+        said.say(registration.form);
         inside::prepared(
             &prepared,
             &sorted,
@@ -238,6 +240,7 @@ fn register(
     Ok(Register {
         agent: agent(args, command),
         command: command.to_owned(),
+        form: launch::Form::of_this_process().map_err(|error| failure(&error))?,
         policy,
         keys: sorted
             .found
@@ -257,7 +260,8 @@ fn register(
             connect_to: args.connect_to.clone(),
             upstream_ca: upstream_ca.iter().map(|pem| digest(pem)).collect(),
             share_fd: args.share_fd.clone(),
-            write: args.write.iter().map(|path| path.display().to_string()).collect(),
+            share_socket: paths(&args.share_socket),
+            write: paths(&args.write),
             keep_env: sorted.kept.clone(),
             reach_port: shared.reach.clone(),
             publish_port: shared.publish.clone(),
@@ -267,6 +271,10 @@ fn register(
     })
 }
 
+fn paths(named: &[std::path::PathBuf]) -> Vec<String> {
+    named.iter().map(|path| path.display().to_string()).collect()
+}
+
 fn digest(text: &str) -> String {
     trust::hex(&Sha256::digest(text.as_bytes()).into())
 }
@@ -274,13 +282,14 @@ fn digest(text: &str) -> String {
 /// Hands the run's sockets and contract to the gate and waits until it may start.
 fn registered(
     conn: &mut Conn,
-    register: Register,
+    mut register: Register,
     registration: &Registration<'_>,
 ) -> Result<Prepared, Box<dyn Error + Send + Sync>> {
+    register.form = registration.form;
     conn.send(&Ask::Register(Box::new(register)))?;
     let stderr = std::io::stderr();
     let mut fds = registration.listeners.fds();
-    fds.push(registration.cgroup);
+    fds.extend(registration.cgroup);
     fds.push(stderr.as_fd());
     launch::send_fds(conn.stream(), &[0], &fds)?;
     match conn.receive::<Answer>()? {

@@ -66,6 +66,11 @@ pub(crate) struct ExecArgs {
     #[arg(long = "publish-port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) publish_port: Vec<u16>,
 
+    /// A socket of a program outside that the command may connect to, such as a container engine's: what listens
+    /// there is not governed. Recorded; may be repeated
+    #[arg(long = "share-socket", value_name = "PATH")]
+    pub(crate) share_socket: Vec<PathBuf>,
+
     /// Where HOST:PORT is really dialled, as curl means it; may name loopback; may be repeated
     #[arg(long = "connect-to", value_name = "HOST:PORT:ADDR:PORT")]
     pub(crate) connect_to: Vec<String>,

@@ -197,7 +197,9 @@ impl Item {
     fn run(item: impl Fn(Became) -> Self, run: &Run) -> Self {
         let (became, what) = match run.event {
             RunEvent::Started => {
-                (Became::Started, format!("{} under {}", run.command, run.policy_id))
+                let form = if run.form.is_empty() { "" } else { ", " };
+                let what = format!("{} under {}{form}{}", run.command, run.policy_id, run.form);
+                (Became::Started, what)
             }
             RunEvent::Ended => {
                 let exit = run.exit.map_or_else(String::new, |exit| format!(" exited with {exit}"));

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 
 use decide::Policy;
 use decide::case::MicroUsd;
+use launch::Form;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
@@ -124,14 +125,16 @@ impl fmt::Display for Target {
 
 /// A run that begins.
 ///
-/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder,
-/// and the standard error that notices are written to.
+/// Descriptors that follow, in one message of one byte: the listeners inside, the run's cgroup folder where
+/// its form has one, and the standard error that notices are written to.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Register {
     /// Name of the agent.
     pub agent: String,
     /// The command's file name, for the records.
     pub command: String,
+    /// How the run is cut off, and so who knows where its connections wanted to go.
+    pub form: Form,
     /// The compiled contract.
     pub policy: Policy,
     /// Real keys of the environment, to be sealed.

@@ -11,7 +11,7 @@ use decide::Setting;
 use decide::case::Timestamp;
 use decide::policy::Mode;
 use ebpf::Enforcement;
-use launch::Listeners;
+use launch::{Form, Listeners};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use super::protocol::{Prepared, Register, Sealing, Summary};
 use super::socket::Conn;
 use super::{Gate, RUN_BODIES, ports};
 use crate::clock;
-use crate::intake::redirected::{self, Redirected};
+use crate::intake::redirected::{self, Origins, Redirected};
 use crate::keys::{KeyEvent, Wanted};
 use crate::listen::dns::{Addresses, Responder, serve_tcp, serve_udp};
 use crate::names::Names;
@@ -40,6 +40,7 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 pub(super) struct Registered {
     run: Arc<Run>,
     by: String,
+    form: Form,
     widened: Widened,
     ports: Vec<Arc<Carried>>,
     /// The ledger's next entry when the run began.
@@ -60,8 +61,11 @@ pub(super) fn register(
     conn: &Conn,
     traffic: &Handle,
 ) -> anyhow::Result<(Registered, Prepared)> {
-    let Descriptors { mut listeners, cgroup, stderr } = descriptors(conn)?;
-    let enforcement = Enforcement::attach(cgroup.as_fd())?;
+    let Descriptors { mut listeners, cgroup, stderr } = descriptors(conn, register.form)?;
+    let origins = match cgroup {
+        Some(cgroup) => Origins::Programs(Enforcement::attach(cgroup.as_fd())?),
+        None => Origins::Rules,
+    };
     let started = gate.clock.now();
     let id = clock::ulid(started).context("no random numbers")?;
     let inside = traffic.enter();
@@ -70,6 +74,7 @@ pub(super) fn register(
     let mut registered = Registered {
         run: Arc::clone(&run),
         by: register.by,
+        form: register.form,
         widened: register.widened,
         ports: Vec::new(),
         first_entry: gate.journal.ledger().status().entries,
@@ -79,7 +84,7 @@ pub(super) fn register(
     let redirected = Redirected {
         gate: Arc::clone(gate),
         run: Arc::clone(&run),
-        enforcement,
+        origins,
         names: Addresses::default(),
     };
     let issued = traffic.block_on(issue(gate, &run, register.keys));
@@ -105,17 +110,21 @@ pub(super) fn register(
 
 struct Descriptors {
     listeners: Listeners,
-    cgroup: OwnedFd,
+    cgroup: Option<OwnedFd>,
     stderr: OwnedFd,
 }
 
-fn descriptors(conn: &Conn) -> anyhow::Result<Descriptors> {
+fn descriptors(conn: &Conn, form: Form) -> anyhow::Result<Descriptors> {
     let (came, mut fds) = launch::recv_fds(conn.stream(), &mut [0])?;
     if came == 0 {
         bail!("the front closed before it sent its descriptors");
     }
     let mut last = || fds.pop().ok_or_else(|| anyhow!("the front sent too few descriptors"));
-    let (stderr, cgroup) = (last()?, last()?);
+    let stderr = last()?;
+    let cgroup = match form {
+        Form::KernelPrograms => Some(last()?),
+        Form::UserNamespace => None,
+    };
     Ok(Descriptors { listeners: Listeners::from_fds(fds)?, cgroup, stderr })
 }
 
@@ -245,7 +254,7 @@ async fn until_over(over: CancellationToken, serving: impl Future<Output = std::
 
 impl Registered {
     fn event(&self, event: RunEvent, end: End) -> record::Run {
-        let Self { run, by, widened, ports, .. } = self;
+        let Self { run, by, form, widened, ports, .. } = self;
         let End { exit, changed } = end;
         let terms = run.terms();
         record::Run {
@@ -256,6 +265,7 @@ impl Registered {
             policy_id: format!("{} {}", terms.policy.id, terms.policy.version),
             mode: terms.mode,
             by: by.clone(),
+            form: form.word().to_owned(),
             event,
             exit,
             widened: widened.clone(),

@@ -1,4 +1,4 @@
-//! Connections that the kernel redirected from a run's control group.
+//! Connections that the kernel redirected from within a run.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,9 +21,28 @@ pub(crate) struct Redirected {
     pub(crate) gate: Arc<Gate>,
     pub(crate) run: Arc<Run>,
     /// The kernel's word on where each connection was going.
-    pub(crate) enforcement: Enforcement,
+    pub(crate) origins: Origins,
     /// The addresses that stand for names.
     pub(crate) names: Addresses,
+}
+
+/// Who knows where a connection of a run was going; the same answer in each of its forms.
+#[derive(Debug)]
+pub(crate) enum Origins {
+    /// The kernel programs, which noted it when they redirected.
+    Programs(Enforcement),
+    /// The run's nftables, whose record of the connection the kernel gives out at its socket.
+    Rules,
+}
+
+impl Origins {
+    /// Nothing: the connection must be closed.
+    fn of(&self, stream: &TcpStream, peer: SocketAddr) -> Option<SocketAddr> {
+        match self {
+            Self::Programs(enforcement) => enforcement.original_dst(peer),
+            Self::Rules => launch::original_destination(stream),
+        }
+    }
 }
 
 /// Accepts redirected connections until the run is over.
@@ -65,8 +84,8 @@ pub(crate) async fn accept(redirected: Arc<Redirected>, listener: TcpListener) {
 }
 
 async fn one(redirected: &Redirected, stream: TcpStream, peer: SocketAddr) {
-    let Redirected { gate, run, enforcement, names } = redirected;
-    let Some(asked) = enforcement.original_dst(peer) else {
+    let Redirected { gate, run, origins, names } = redirected;
+    let Some(asked) = origins.of(&stream, peer) else {
         gate.metrics.strays.inc();
         return;
     };

@@ -146,6 +146,7 @@ fn run(event: RunEvent, exit: Option<i32>) -> Run {
         policy_id: "starter".into(),
         mode: Mode::Enforce,
         by: "uid 0".into(),
+        form: "kernel-programs".to_owned(),
         event,
         widened: tollgate::record::Widened::default(),
         ports: Vec::new(),

@@ -45,6 +45,7 @@ struct Child<'a> {
     network: Option<&'a OwnedFd>,
     streams: [Option<OwnedFd>; 3],
     share: &'a [i32],
+    lister: &'a OwnedFd,
     arguments: Vec<CString>,
     environment: Vec<CString>,
 }
@@ -56,6 +57,7 @@ pub(super) fn init(
     cgroup: Option<&Cgroup>,
     streams: [Stream; 3],
     share: &[i32],
+    lister: &OwnedFd,
 ) -> Result<Started, LaunchError> {
     let step = |error: io::Error| LaunchError::setup("starting the first process inside", error);
     let (control, theirs) = rustix::net::socketpair(
@@ -77,6 +79,7 @@ pub(super) fn init(
         },
         streams,
         share,
+        lister,
         arguments: arguments
             .map(CString::new)
             .collect::<Result<_, _>>()
@@ -122,6 +125,7 @@ impl Child<'_> {
         sys::close_all_at_exec(3)?;
         sys::keep_at_exec(self.plan.as_fd())?;
         sys::keep_at_exec(self.control.as_fd())?;
+        sys::keep_at_exec(self.lister.as_fd())?;
         for &shared in self.share {
             sys::borrow(shared).and_then(sys::keep_at_exec)?;
         }

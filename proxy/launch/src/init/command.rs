@@ -4,19 +4,27 @@ use std::{
     ffi::CString,
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        linux::net::SocketAddrExt as _,
+        unix::net::UnixDatagram,
+    },
 };
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use rustix::{
     fs::{Mode, OFlags},
+    net::{AddressFamily, SocketFlags, SocketType},
     pipe::PipeFlags,
     process::{Gid, Pid, Uid},
     thread::{CapabilitySet, CapabilitySets},
 };
 
-use super::told;
-use crate::{form::Form, plan::Plan, seccomp, sys};
+use super::{
+    connects::{self, Shared},
+    told,
+};
+use crate::{fds, form::Form, plan::Plan, seccomp, sys};
 
 /// A command that runs, or the error number with which it could not be executed.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +42,7 @@ pub(super) fn start(
     plan: &Plan,
     terminal: Option<&OwnedFd>,
     foreground: bool,
+    shared: Shared,
 ) -> Result<Started, String> {
     if let Some(terminal) = terminal {
         rustix::process::ioctl_tiocsctty(terminal).map_err(told("taking the terminal"))?;
@@ -43,22 +52,31 @@ pub(super) fn start(
     for argument in &plan.arguments {
         arguments.push(c_string(argument.bytes())?);
     }
+    let datagrams = datagrams_are_refused();
+    let (ours, theirs) = handover().map_err(told("making a socket pair"))?;
     let (reader, writer) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(told("making a pipe"))?;
     // SAFETY: PID 1 inside has one thread.
     let child = unsafe { sys::fork() }.map_err(told("forking"))?;
     let Some(child) = child else {
-        let error = become_command(plan, terminal, foreground, &program, &arguments);
+        let error =
+            become_command(plan, terminal, foreground, datagrams, &theirs, (&program, &arguments));
         // Front learns of a failure to write by the pipe's end without a word.
         sys::tolerate(File::from(writer).write_all(&error));
         sys::exit_now(crate::OWN_FAILURE);
     };
-    drop(writer);
+    drop((writer, theirs));
+    let (_, listener) =
+        fds::recv(ours.as_fd(), &mut [0]).map_err(told("waiting for the filter"))?;
     release_streams(&plan.share).map_err(told("letting the streams go"))?;
     let mut word = Vec::new();
     File::from(reader).read_to_end(&mut word).map_err(told("waiting for the command"))?;
     match word.split_first() {
-        None => Ok(Started::Running(child)),
+        None => {
+            let listener = listener.into_iter().next().ok_or("the filter has no listener")?;
+            connects::serve(listener, shared, plan)?;
+            Ok(Started::Running(child))
+        }
         Some((&EXEC_FAILED, number)) => {
             let number =
                 <[u8; 4]>::try_from(number).map_err(told("reading why the command failed"))?;
@@ -73,10 +91,12 @@ fn become_command(
     plan: &Plan,
     terminal: Option<&OwnedFd>,
     foreground: bool,
-    program: &CString,
-    arguments: &[CString],
+    datagrams: bool,
+    listener: &OwnedFd,
+    (program, arguments): (&CString, &[CString]),
 ) -> Vec<u8> {
-    if let Err(text) = prepare(plan, terminal, foreground) {
+    let confined = prepare(plan, terminal, foreground).and_then(|()| confine(datagrams, listener));
+    if let Err(text) = confined {
         return std::iter::once(SETUP_FAILED).chain(text.into_bytes()).collect();
     }
     let Err(number) = execute(program, arguments);
@@ -109,10 +129,37 @@ fn prepare(plan: &Plan, terminal: Option<&OwnedFd>, foreground: bool) -> Result<
     drop_privileges(plan)?;
     enter_folder(plan)?;
     sys::empty_session_keyring().map_err(told("emptying the session keyring"))?;
-    restore_signals(plan).map_err(told("restoring signals"))?;
-    // Nothing after this may need a refused call.
+    restore_signals(plan).map_err(told("restoring signals"))
+}
+
+/// Nothing after this may need a refused call.
+fn confine(datagrams: bool, listener_to: &OwnedFd) -> Result<(), String> {
     rustix::thread::set_no_new_privs(true).map_err(told("giving up new privileges"))?;
-    sys::install_filter(&seccomp::filter()).map_err(told("installing the system call filter"))
+    let listener = sys::install_filter(&seccomp::filter(datagrams)).map_err(|error| {
+        if error.raw_os_error() == Some(libc::EBUSY) {
+            "this runs below another program that watches connects (another governed run, or a container that \
+             intercepts system calls): one cannot be put inside the other"
+                .to_owned()
+        } else {
+            told("installing the system call filter")(error)
+        }
+    })?;
+    fds::send(listener_to.as_fd(), b"l", &[listener.as_fd()])
+        .map_err(told("handing the filter over"))
+}
+
+/// By which the filter's listener comes to PID 1.
+fn handover() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::SEQPACKET);
+    rustix::net::socketpair(family, kind, SocketFlags::CLOEXEC, None)
+}
+
+/// Whether the kernel programs of this run's cgroup refuse datagrams that name their Unix socket: tried, because
+/// only what is in force counts. Nobody has this name in the run's network namespace.
+fn datagrams_are_refused() -> bool {
+    let nobody = std::os::unix::net::SocketAddr::from_abstract_name(b"tollgate-nobody");
+    let sent = nobody.and_then(|nobody| UnixDatagram::unbound()?.send_to_addr(b"?", &nobody));
+    sent.is_err_and(|error| error.raw_os_error() == Some(libc::EPERM))
 }
 
 /// All capabilities from every set, then the user's ids; in this order, because the second cannot undo the first.

@@ -6,6 +6,7 @@
 
 mod places;
 mod root;
+mod sockets;
 
 use std::{
     fs::File,
@@ -64,6 +65,7 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     for hidden in &plan.hidden {
         hide(hidden)?;
     }
+    sockets::mask(&plan.sockets)?;
     absent(Path::new(NAME_CACHE)).map_err(at("hiding", Path::new(NAME_CACHE)))?;
     dev::private_queues().map_err(told("mounting message queues"))?;
     if as_root {

@@ -3,7 +3,6 @@
 use std::sync::LazyLock;
 use std::{
     ffi::{OsStr, OsString},
-    hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -68,12 +67,11 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut built = std::env::current_exe().unwrap();
     built.pop();
     built.pop();
-    // Of this build alone: another one's tests may run at the same time.
-    let mut name = DefaultHasher::new();
-    built.hash(&mut name);
-    let folder = PathBuf::from(format!("/tmp/tollgate-launch-examples-{:x}", name.finish()));
+    // One for each build folder: the tests of another checkout may run at the same time.
+    let build = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&built).unwrap());
+    let folder = PathBuf::from(format!("/tmp/tollgate-launch-examples-{build}"));
     std::fs::create_dir_all(&folder).unwrap();
-    for name in ["cage", "probe"] {
+    for name in ["cage", "probe", "sockets"] {
         // Renamed into its place: another run of these tests may be executing the file that lies there.
         let fresh = folder.join(format!("{name}.{}", std::process::id()));
         std::fs::copy(built.join("examples").join(name), &fresh).unwrap();

@@ -15,6 +15,8 @@ pub(crate) fn cage(flags: &[&str]) -> Option<Cage> {
 mod cgroup;
 #[path = "command.rs"]
 mod command;
+#[path = "connects.rs"]
+mod connects;
 #[path = "inside.rs"]
 mod inside;
 #[path = "network.rs"]
@@ -24,3 +26,5 @@ mod places;
 mod root;
 #[path = "terminal.rs"]
 mod terminal;
+#[path = "unix.rs"]
+mod unix;

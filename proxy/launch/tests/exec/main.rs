@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     clippy::duplicate_mod,
     clippy::print_stderr,
+    clippy::panic,
     reason = "test code: it ends at the first surprise, says aloud what it cannot test, and claims the same of two forms"
 )]
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::cage;
+use super::{UIDS, cage};
 use crate::cage::Cage;
 
 /// What stands in every place before.
@@ -105,7 +105,7 @@ fn tried(home: &Home, uid: u32, attempt: &str) -> String {
 
 #[test]
 fn files_that_others_execute_stay_as_they_were_whatever_is_tried() {
-    for uid in [0, 1000] {
+    for uid in UIDS.iter().map(|uid| uid.parse().unwrap()) {
         let home = Home::of(uid);
         if home.cage(uid).is_none() {
             return;
@@ -123,7 +123,7 @@ fn files_that_others_execute_stay_as_they_were_whatever_is_tried() {
 
 #[test]
 fn without_the_guard_every_one_of_them_succeeds() {
-    for uid in ["0", "1000"] {
+    for uid in UIDS {
         for attempt in TRIES {
             let home = Home::of(uid.parse().unwrap());
             let Some(cage) = cage(&["--uid", uid]) else { return };
@@ -135,7 +135,7 @@ fn without_the_guard_every_one_of_them_succeeds() {
 
 #[test]
 fn beside_them_everything_can_be_written_as_ever() {
-    for uid in [0, 1000] {
+    for uid in UIDS.iter().map(|uid| uid.parse().unwrap()) {
         let home = Home::of(uid);
         let Some(cage) = home.cage(uid) else { return };
         let said = cage.sh(&format!(
@@ -200,7 +200,7 @@ fn a_fifo_of_the_outside_that_is_hidden_reaches_nobody() {
 #[test]
 fn shared_memory_is_the_runs_own() {
     let outside = format!("/dev/shm/tollgate-test-{}", std::process::id());
-    for uid in ["0", "1000"] {
+    for uid in UIDS {
         let Some(cage) = cage(&["--uid", uid]) else { return };
         fs::write(&outside, BEFORE).unwrap();
         fs::set_permissions(&outside, PermissionsExt::from_mode(0o666)).unwrap();
@@ -216,7 +216,7 @@ fn shared_memory_is_the_runs_own() {
 
 #[test]
 fn message_queues_of_the_outside_are_not_there_however_they_are_mounted() {
-    for uid in ["0", "1000"] {
+    for uid in UIDS {
         let Some(cage) = cage(&["--uid", uid]) else { return };
         let queues = cage.place().join("queues");
         fs::create_dir(&queues).unwrap();

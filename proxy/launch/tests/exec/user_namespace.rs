@@ -14,11 +14,17 @@ pub(crate) fn cage(flags: &[&str]) -> Option<Cage> {
 
 #[path = "command.rs"]
 mod command;
+#[path = "connects.rs"]
+mod connects;
 #[path = "inside.rs"]
 mod inside;
 #[path = "network.rs"]
 mod network;
 mod obstacles;
+#[path = "places.rs"]
+mod places;
 mod rules;
 #[path = "terminal.rs"]
 mod terminal;
+#[path = "unix.rs"]
+mod unix;

@@ -40,16 +40,11 @@ fn judge_version(release: &str) -> Item {
     }
 }
 
-/// What this process may do.
-pub(super) fn privileges() -> Item {
-    const NAME: &str = "privileges";
+/// What this process lacks of what the kernel programs take, by name.
+pub(super) fn lacking() -> Vec<&'static str> {
     let held =
         rustix::thread::capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
-    let missing = missing(held);
-    if missing.is_empty() {
-        return Item::good(NAME, "all that exec needs");
-    }
-    Item::failure(NAME, format!("missing: {}", missing.join(", ")), "sudo tollgate check")
+    missing(held)
 }
 
 fn missing(held: CapabilitySet) -> Vec<&'static str> {

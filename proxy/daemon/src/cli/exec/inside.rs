@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use decide::policy::{Contract, Mode};
-use launch::{Absent, Cover};
+use launch::{Absent, Cover, Form};
 
 use crate::cli::out::{Line, Out};
 use crate::folder::StateFolder;
@@ -70,7 +70,12 @@ pub(super) struct Said(String);
 
 impl Said {
     /// What is in force.
-    pub(super) fn of(policy: &str, contract: Option<&Contract>, sorted: &Sorted) -> Self {
+    pub(super) fn of(
+        policy: &str,
+        contract: Option<&Contract>,
+        sorted: &Sorted,
+        sockets: &[PathBuf],
+    ) -> Self {
         let mode = match contract.map(|contract| contract.mode) {
             Some(Mode::Observe) => "observing",
             Some(Mode::Enforce) | None => "enforcing",
@@ -85,8 +90,13 @@ impl Said {
             .iter()
             .flat_map(|found| found.variables.iter().map(String::as_str))
             .collect();
+        let sockets: Vec<_> = sockets.iter().map(|path| path.to_string_lossy()).collect();
         for (what, names) in [
             ("key sealed", sealed),
+            (
+                "socket shared, who listens there is not governed",
+                sockets.iter().map(AsRef::as_ref).collect(),
+            ),
             ("withheld", sorted.withheld.iter().map(String::as_str).collect()),
             (
                 "real key kept inside, what it pays is not governed",
@@ -97,17 +107,28 @@ impl Said {
                 line = format!("{line} · {what}: {}", names.join(", "));
             }
         }
-        Self(format!(
-            "{line}\n          not closed: sockets of other programs, files that others run later"
-        ))
+        Self(line)
     }
 
-    /// Says it, on standard error.
-    pub(super) fn say(&self) {
+    /// Says it, on standard error, with the form that is in force.
+    pub(super) fn say(&self, form: Form) {
         let mut err = Out::stderr();
-        for line in self.0.lines() {
+        let not_closed = "          not closed: files that others run later";
+        for line in [self.0.as_str(), in_force(form), not_closed] {
             // Where standard error is closed nobody wants to know.
             drop(err.line(&Line::of(line)));
+        }
+    }
+}
+
+/// The form in force, and what the other one would add.
+const fn in_force(form: Form) -> &'static str {
+    match form {
+        Form::KernelPrograms => {
+            "          form: kernel programs · without sudo: a user namespace, in which the command is not root"
+        }
+        Form::UserNamespace => {
+            "          form: user namespace, nftables · with sudo: kernel programs, which also let Unix datagrams be"
         }
     }
 }
