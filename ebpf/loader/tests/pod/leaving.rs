@@ -51,7 +51,6 @@ fn leaves_until_installed(stage: &Stage, mut session: Session, sends: u64) {
     assert_eq!(again(&mut session), refused);
     assert_eq!(stage.arrived(), 0);
     assert_eq!(stage.counted(Technique::Egress), sends);
-    session.end();
 }
 
 #[test]

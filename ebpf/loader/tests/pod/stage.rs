@@ -174,12 +174,6 @@ impl Session {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     }
 
-    /// Ends it, whatever it is doing.
-    pub(crate) fn end(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// What it still says until it ends.
     pub(crate) fn rest(mut self) -> String {
         drop(self.child.stdin.take());
@@ -187,6 +181,15 @@ impl Session {
         self.said.read_to_string(&mut rest).unwrap();
         assert!(self.child.wait().unwrap().success(), "{rest}");
         rest.trim().to_owned()
+    }
+}
+
+/// Ends it, whatever it is doing.
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
