@@ -6,6 +6,7 @@ mod content;
 mod datagrams;
 mod devices;
 mod foreign;
+mod helpers;
 mod inside;
 mod rings;
 mod streams;
@@ -37,6 +38,7 @@ pub fn cases() -> Vec<Case> {
         ("Sockets passed in", foreign::passed()),
         ("Older than the rules", foreign::older()),
         ("Inbound", foreign::inbound()),
+        ("Programs outside", helpers::helpers()),
         ("The gate's life", foreign::lifecycle()),
     ] {
         cases.extend(members.into_iter().map(|case| Case { group, ..case }));

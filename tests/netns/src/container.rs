@@ -43,18 +43,16 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A program that is about to be started there, and the other end of its channel.
-    fn command(&self, program: &Path, arguments: &[&str]) -> Result<(Command, OwnedFd)> {
+    /// Has a program be started there; the other end of its channel.
+    fn furnish(&self, command: &mut Command) -> Result<OwnedFd> {
         let procs = OpenOptions::new().write(true).open(self.cgroup.join("cgroup.procs"))?;
         let network = self.network.try_clone()?;
         let (ours, theirs) = sys::pair()?;
         let (user, hidden) = (self.user, self.hidden.to_vec());
-        let mut command = Command::new(program);
-        command.args(arguments);
         let enter = move || settle(&procs, &network, &theirs, user, &hidden);
         // SAFETY: between fork and execution only system calls are made, and small strings.
         unsafe { command.pre_exec(enter) };
-        Ok((command, ours))
+        Ok(ours)
     }
 
     /// Starts a program there, its standard input and output in the caller's hands.
@@ -62,9 +60,19 @@ impl Place<'_> {
     /// # Errors
     /// When it cannot be started there.
     pub fn start(&self, program: &Path, arguments: &[&str]) -> Result<Started> {
-        let (mut command, channel) = self.command(program, arguments)?;
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.start_command(command)
+    }
+
+    /// The same with what else the command says.
+    ///
+    /// # Errors
+    /// When it cannot be started there.
+    pub fn start_command(&self, mut command: Command) -> Result<Started> {
+        let channel = self.furnish(&mut command)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| not_started(program))?;
+        let mut child = command.spawn().with_context(|| not_started(&command))?;
         let input = child.stdin.take().context("no standard input")?;
         let output = child.stdout.take().context("no standard output")?;
         Ok(Started { child, input: Some(input), output: BufReader::new(output), channel })
@@ -75,13 +83,15 @@ impl Place<'_> {
     /// # Errors
     /// When it cannot be started there.
     pub fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
-        let (mut command, _channel) = self.command(program, arguments)?;
-        command.stdin(Stdio::null()).output().with_context(|| not_started(program))
+        let mut command = Command::new(program);
+        let _channel = self.furnish(command.args(arguments).stdin(Stdio::null()))?;
+        command.output().with_context(|| not_started(&command))
     }
 }
 
-fn not_started(program: &Path) -> String {
-    format!("cannot start {}: build it with cargo build --bins", program.display())
+fn not_started(command: &Command) -> String {
+    let program = command.get_program().display();
+    format!("cannot start {program}: build it with cargo build --bins")
 }
 
 /// What happens to the new process before it executes its program.
@@ -195,8 +205,12 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
+        // One that ends by itself when nobody asks any more takes along what it started.
         self.input = None;
-        drop(self.child.kill());
+        let pid = self.process();
+        if !sys::watch(pid, 500).unwrap_or(false) {
+            drop(self.child.kill());
+        }
         drop(self.child.wait());
     }
 }

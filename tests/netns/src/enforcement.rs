@@ -22,6 +22,16 @@ pub struct Enforcement {
 }
 
 impl Enforcement {
+    /// Where pins and what the gate is told lie, which only installer and gate see.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder(scratch: &Path) -> Result<PathBuf> {
+        let folder = scratch.join("gate");
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+
     /// Installs everything in the strongest mode, with pins in a bpffs of this process's own; then holds the queues of
     /// the interface as the gate's container does.
     ///
@@ -33,7 +43,8 @@ impl Enforcement {
         cgroups: &mut Cgroups,
         scratch: &Path,
     ) -> Result<Self> {
-        let mounted = scratch.join("bpf");
+        let folder = Self::folder(scratch)?;
+        let mounted = folder.join("bpf");
         std::fs::create_dir_all(&mounted)?;
         sys::mount("none", crate::text(&mounted)?, "bpf", 0).context("cannot mount a bpffs")?;
         let pins = mounted.join("pod");
@@ -41,7 +52,7 @@ impl Enforcement {
         let place =
             Place { cgroup: &cgroup, network: &topology.pod, hidden: &[], user: User::Mighty };
         let (declared, maps, file) =
-            (DECLARED.to_string(), pins.join("maps"), scratch.join("pod.json"));
+            (DECLARED.to_string(), pins.join("maps"), folder.join("pod.json"));
         let arguments = [
             "install",
             "--gate-holds-xdp",

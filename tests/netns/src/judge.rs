@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::{Attempt, Report};
 use crate::case::{Case, Control, Needs, Seen, Who, is_lacking};
+use crate::sniffer::Frame;
 
 /// What is known of a case after it was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,15 +41,19 @@ pub struct Sight {
     pub attempt: Attempt,
     /// What its program said.
     pub report: Report,
-    /// The frames that arrived meanwhile, each with whether it is of this attempt.
-    pub frames: Vec<(bool, String)>,
+    /// The frames that arrived meanwhile.
+    pub frames: Vec<Frame>,
     /// The destinations of connections that the gate took meanwhile; none where it did not know.
     pub wanted: Vec<Option<SocketAddr>>,
 }
 
 impl Sight {
     fn arrived(&self) -> bool {
-        self.frames.iter().any(|(is_own, _)| *is_own)
+        self.frames.iter().any(|frame| frame.is_of(&self.attempt))
+    }
+
+    fn left(&self) -> Vec<String> {
+        self.frames.iter().map(|frame| format!("a frame left: {}", frame.told())).collect()
     }
 }
 
@@ -70,14 +75,13 @@ pub fn excused(case: &Case, control: &Sight) -> Result<String, String> {
     if case.optional && is_lacking(&control.report) {
         return Ok(format!("this kernel lacks it: {said}"));
     }
-    Err(format!("without enforcement it did not work: {said}, frames {:?}", control.frames))
+    Err(format!("without enforcement it did not work: {said}, {:?}", control.left()))
 }
 
 /// What is wrong with what was seen under enforcement; nothing where it held.
 #[must_use]
 pub fn faults(case: &Case, who: Who, sight: &Sight) -> Vec<String> {
-    let left = sight.frames.iter().map(|(_, told)| format!("a frame left: {told}"));
-    let mut faults: Vec<String> = left.collect();
+    let mut faults = sight.left();
     let (report, said) = (&sight.report, sight.report.said());
     let refused_before = who == Who::Agent && !matches!(case.needs, Needs::Nothing);
     match case.seen_by(who) {
@@ -105,6 +109,21 @@ pub fn faults(case: &Case, who: Who, sight: &Sight) -> Vec<String> {
     }
     if !matches!(case.seen_by(who), Seen::Gate) && !sight.wanted.is_empty() {
         faults.push(format!("the gate took a connection to {:?}", sight.wanted));
+    }
+    faults
+}
+
+/// The same under `tollgate exec`, whose own gate reads, refuses and records what is led to it: whatever the program
+/// is told, it hears nothing of the world, no program outside works for it, and what it may not do fails.
+#[must_use]
+pub fn faults_under_exec(case: &Case, sight: &Sight) -> Vec<String> {
+    let mut faults = sight.left();
+    let (report, said) = (&sight.report, sight.report.said());
+    if matches!(report.answer.as_deref(), Some("world" | "sent")) {
+        faults.push(format!("somebody outside answered: {said}"));
+    }
+    if matches!(case.agent, Seen::Error(_)) && report.error.is_none() {
+        faults.push(format!("it was not refused: {said}"));
     }
     faults
 }

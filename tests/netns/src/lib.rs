@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod container;
 pub mod enforcement;
 pub mod gate;
+pub mod helpers;
 pub mod judge;
 pub mod results;
 pub mod run;

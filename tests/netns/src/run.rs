@@ -13,11 +13,13 @@ use crate::case::{Case, Form, Needs, Stage, Who};
 use crate::container::{Place, Started, User};
 use crate::enforcement::Enforcement;
 use crate::gate::{self, Gate};
+use crate::helpers::Helpers;
 use crate::judge::Sight;
 use crate::sniffer::Sniffer;
 use crate::sys;
 use crate::topology::{Cgroups, DEVICE, POD, Topology, WORLD};
 
+mod exec;
 mod stage;
 mod whole;
 
@@ -27,6 +29,8 @@ use whole::Sights;
 pub const MARK: u32 = 0x5052_4f58;
 /// Has the stub listen at every address of the pod, so that one that is not refused answers.
 pub const EVERYWHERE: &str = "--everywhere";
+/// The technique that is told where a program outside listens.
+const HELPER: &str = "helper";
 /// The agent's user.
 const AGENT: u32 = 1000;
 
@@ -39,6 +43,8 @@ pub struct Programs {
     pub gate: PathBuf,
     /// `tollgate-init`.
     pub installer: PathBuf,
+    /// `tollgate`.
+    pub tollgate: PathBuf,
 }
 
 impl Programs {
@@ -49,6 +55,7 @@ impl Programs {
             techniques: techniques.to_owned(),
             gate: gate.to_owned(),
             installer: techniques.with_file_name("tollgate-init"),
+            tollgate: techniques.with_file_name("tollgate"),
         }
     }
 }
@@ -62,6 +69,7 @@ pub struct Harness {
     enforcement: Option<Enforcement>,
     gate: Option<Gate>,
     sniffer: Sniffer,
+    helpers: Helpers,
     cgroups: Cgroups,
     topology: Topology,
     hidden: Vec<PathBuf>,
@@ -115,7 +123,12 @@ impl Harness {
         let cgroups = Cgroups::make(&scratch.0)?;
         let topology = Topology::make()?;
         let sniffer = Sniffer::listen(&topology, MARK)?;
-        let hidden = vec![scratch.0.clone(), PathBuf::from("/sys/fs/cgroup")];
+        let helpers = Helpers::start(&topology.pod, &scratch.0)?;
+        let hidden = vec![
+            scratch.0.join("cgroup"),
+            Enforcement::folder(&scratch.0)?,
+            PathBuf::from("/sys/fs/cgroup"),
+        ];
         let (crew, older) = (BTreeMap::new(), BTreeMap::new());
         let mut made = Self {
             programs,
@@ -124,6 +137,7 @@ impl Harness {
             enforcement: None,
             gate: None,
             sniffer,
+            helpers,
             cgroups,
             topology,
             hidden,
@@ -150,9 +164,14 @@ impl Harness {
     fn attempt(&mut self, technique: &str, words: &[&str]) -> Result<Attempt> {
         self.count = self.count.checked_add(1).context("too many attempts")?;
         let [high, low] = self.count.to_be_bytes();
+        let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let address = words.first().and_then(|word| self.helpers.address(word));
+        if let (HELPER, Some(address)) = (technique, address) {
+            words.push(address.to_owned());
+        }
         Ok(Attempt {
             technique: technique.to_owned(),
-            words: words.iter().map(|word| (*word).to_owned()).collect(),
+            words,
             v4: Ipv4Addr::new(10, 200, high, low),
             v6: Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, self.count),
             port: 20_000 + self.count,
@@ -204,12 +223,13 @@ impl Harness {
     /// When the harness fails, not a case.
     fn controls(&mut self, cases: &[Case]) -> Result<Sights> {
         self.ensure_the_gate_leaves()?;
+        self.helpers.start_later()?;
         let mut sights = BTreeMap::new();
         for alone in [false, true] {
             if alone && let Some(gate) = self.gate.take() {
                 gate.kill()?;
             }
-            for case in cases.iter().filter(|case| case.alone == alone && case.form != Form::Exec) {
+            for case in cases.iter().filter(|case| case.alone == alone) {
                 for who in case.who {
                     sights.insert((case.name, *who), self.control(case, *who)?);
                 }
@@ -310,14 +330,9 @@ impl Harness {
 
     /// What arrived and what the gate took until now, for this attempt.
     fn seen(&mut self, attempt: Attempt, report: Report) -> Result<Sight> {
-        let frames = self.sniffer.arrived()?;
+        let mut frames = self.sniffer.arrived()?;
         // How neighbours find each other does not count, unless somebody dressed up as that.
-        let frames = frames
-            .iter()
-            .map(|frame| (frame.is_of(&attempt), frame))
-            .filter(|(is_own, frame)| *is_own || !frame.is_neighbourly())
-            .map(|(is_own, frame)| (is_own, frame.told()))
-            .collect();
+        frames.retain(|frame| frame.is_of(&attempt) || !frame.is_neighbourly());
         let wanted = self.gate.as_mut().map_or_else(|| Ok(Vec::new()), Gate::took)?;
         Ok(Sight { attempt, report, frames, wanted })
     }

@@ -19,6 +19,7 @@ pub use message::{Ancillary, receive_descriptor, send_descriptor, send_many, sen
 pub use process::{
     become_user, bound_capabilities, close_on_exec, duplicate, enter, files_as, fork, mount,
     no_new_privileges, pin_to_processor, processors, share_nothing, unmount, unshare, wait_for,
+    watch,
 };
 
 /// What the kernel answered, or its error.

@@ -22,9 +22,11 @@ impl Harness {
         let mut results = Results::of(cases)?;
         let controls = self.controls(cases)?;
         let excused = excuses(cases, &controls)?;
+        let under_exec = self.under_exec(cases, &controls)?;
         self.enforce(cases)?;
         let trials = self.trials(cases)?;
         enter(&mut results, Form::Pod, cases, &excused, &trials);
+        enter(&mut results, Form::Exec, cases, &excused, &under_exec);
         Ok(results)
     }
 }
@@ -59,7 +61,10 @@ fn enter(
     for case in cases {
         for who in case.who {
             let Some(sight) = trials.get(&(case.name, *who)) else { continue };
-            let faults = judge::faults(case, *who, sight);
+            let faults = match form {
+                Form::Exec => judge::faults_under_exec(case, sight),
+                Form::Pod | Form::Both => judge::faults(case, *who, sight),
+            };
             let found = match excused.get(&(case.name, *who)) {
                 // What left all the same is no less a leak.
                 Some(why) if sight.frames.is_empty() => Found::not_run(why.clone()),

@@ -119,15 +119,23 @@ pub fn fork() -> io::Result<Option<i32>> {
     Ok((child != 0).then_some(child))
 }
 
+/// Whether a child has ended within so many milliseconds; it still has to be waited for.
+///
+/// # Errors
+/// As `pidfd_open(2)`.
+pub fn watch(child: i32, milliseconds: c_int) -> io::Result<bool> {
+    // SAFETY: takes numbers only.
+    let watched =
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_open, c_long::from(child), 0) } as c_int)?;
+    super::wait(std::os::fd::AsFd::as_fd(&watched), libc::POLLIN, milliseconds)
+}
+
 /// Waits for a child, at most so many milliseconds, and kills it after them: then false.
 ///
 /// # Errors
 /// As `pidfd_open(2)` and `waitpid(2)`.
 pub fn wait_for(child: i32, milliseconds: c_int) -> io::Result<bool> {
-    // SAFETY: takes numbers only.
-    let watched =
-        owned(unsafe { libc::syscall(libc::SYS_pidfd_open, c_long::from(child), 0) } as c_int)?;
-    let ended = super::wait(std::os::fd::AsFd::as_fd(&watched), libc::POLLIN, milliseconds)?;
+    let ended = watch(child, milliseconds)?;
     if !ended {
         // SAFETY: a child of this process that was not waited for, so the number is still its own.
         checked(unsafe { libc::kill(child, libc::SIGKILL) })?;

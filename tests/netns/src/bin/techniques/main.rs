@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use netns::attempt::{Attempt, Met, Report, Stop};
 use netns::sys;
 
+mod helper;
 mod inbound;
 mod inet;
 mod link;
@@ -24,6 +25,7 @@ const PATIENCE: i32 = 4000;
 
 const TECHNIQUES: &[Technique] = &[
     ("inet", inet::run),
+    ("helper", helper::run),
     ("inbound", inbound::run),
     ("group", inet::join),
     ("packet", link::packet),
