@@ -24,6 +24,10 @@ pub struct Attempt {
     pub site: Site,
 }
 
+/// Where clouds tell machines their credentials.
+pub const METADATA: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(169, 254, 169, 254), Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254));
+
 /// What an attacker in the pod knows of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Site {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::{Attempt, Report};
+use crate::attempt::{Attempt, METADATA, Report};
 
 /// Which form of enforcement a case is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,8 @@ pub enum Stage {
     Passed,
     /// On a socket that was connected outside the pod's cgroups and passed in.
     PassedConnected,
+    /// On a socket that was connected outside the pod's cgroups and inherited.
+    Inherited,
     /// On a socket that its process made before it was moved into the pod.
     MovedIn,
     /// On a connection that was there before the rules.
@@ -255,6 +257,9 @@ impl Case {
     pub fn wanted(&self, attempt: &Attempt) -> SocketAddr {
         let v6 = attempt.says("v6");
         let mut to = attempt.to(v6);
+        if attempt.says("to-metadata") {
+            to.set_ip(if v6 { IpAddr::V6(METADATA.1) } else { IpAddr::V4(METADATA.0) });
+        }
         if attempt.says("to-neighbour") {
             let (v4, link_local) = (attempt.site.world.0, attempt.site.neighbour());
             to.set_ip(if v6 { IpAddr::V6(link_local) } else { IpAddr::V4(v4) });

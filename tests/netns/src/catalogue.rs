@@ -52,6 +52,7 @@ pub fn cases() -> Vec<Case> {
         | Stage::Outside
         | Stage::Passed
         | Stage::PassedConnected
+        | Stage::Inherited
         | Stage::MovedIn
         | Stage::Older
         | Stage::Inbound => 0,

@@ -43,16 +43,15 @@ pub struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Has a program be started there; the other end of its channel.
-    fn furnish(&self, command: &mut Command) -> Result<OwnedFd> {
+    /// Has a program be started there, with this descriptor as its third.
+    fn furnish(&self, command: &mut Command, third: OwnedFd) -> Result<()> {
         let procs = OpenOptions::new().write(true).open(self.cgroup.join("cgroup.procs"))?;
         let network = self.network.try_clone()?;
-        let (ours, theirs) = sys::pair()?;
         let (user, hidden) = (self.user, self.hidden.to_vec());
-        let enter = move || settle(&procs, &network, &theirs, user, &hidden);
+        let enter = move || settle(&procs, &network, &third, user, &hidden);
         // SAFETY: between fork and execution only system calls are made, and small strings.
         unsafe { command.pre_exec(enter) };
-        Ok(ours)
+        Ok(())
     }
 
     /// Starts a program there, its standard input and output in the caller's hands.
@@ -69,8 +68,22 @@ impl Place<'_> {
     ///
     /// # Errors
     /// When it cannot be started there.
-    pub fn start_command(&self, mut command: Command) -> Result<Started> {
-        let channel = self.furnish(&mut command)?;
+    pub fn start_command(&self, command: Command) -> Result<Started> {
+        let (ours, theirs) = sys::pair()?;
+        self.begin(command, theirs, ours)
+    }
+
+    /// Starts a program there that inherits this socket in the place of its channel.
+    ///
+    /// # Errors
+    /// When it cannot be started there.
+    pub fn start_with(&self, program: &Path, socket: OwnedFd) -> Result<Started> {
+        let (nobodys, _end) = sys::pair()?;
+        self.begin(Command::new(program), socket, nobodys)
+    }
+
+    fn begin(&self, mut command: Command, third: OwnedFd, channel: OwnedFd) -> Result<Started> {
+        self.furnish(&mut command, third)?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| not_started(&command))?;
         let input = child.stdin.take().context("no standard input")?;
@@ -84,7 +97,8 @@ impl Place<'_> {
     /// When it cannot be started there.
     pub fn run(&self, program: &Path, arguments: &[&str]) -> Result<Output> {
         let mut command = Command::new(program);
-        let _channel = self.furnish(command.args(arguments).stdin(Stdio::null()))?;
+        let (_ours, theirs) = sys::pair()?;
+        self.furnish(command.args(arguments).stdin(Stdio::null()), theirs)?;
         command.output().with_context(|| not_started(&command))
     }
 }

@@ -211,9 +211,13 @@ impl Harness {
     }
 
     fn recruit(&self, cgroup: &Path, user: User) -> Result<Started> {
+        self.place(cgroup, user).start(&self.programs.techniques, &[])
+    }
+
+    /// In the pod's network; only the mighty see what a container would not have.
+    fn place<'a>(&'a self, cgroup: &'a Path, user: User) -> Place<'a> {
         let hidden = if user == User::Mighty { &[][..] } else { &self.hidden };
-        let place = Place { cgroup, network: &self.topology.pod, hidden, user };
-        place.start(&self.programs.techniques, &[])
+        Place { cgroup, network: &self.topology.pod, hidden, user }
     }
 
     /// Tries every case with enforcement off, those last that need the gate's ports for themselves; the gate is
@@ -286,6 +290,7 @@ impl Harness {
                 | Stage::Outside
                 | Stage::Passed
                 | Stage::PassedConnected
+                | Stage::Inherited
                 | Stage::MovedIn
                 | Stage::Older
                 | Stage::Inbound => {}

@@ -18,7 +18,7 @@ pub struct Elsewhere {
 const GUARDS: &str = "tests/tests/guards.rs";
 
 /// All of them: part, what is tried, file, test.
-const LISTED: [(&str, &str, &str, &str); 20] = [
+const LISTED: [(&str, &str, &str, &str); 28] = [
     (
         "SNI and Host",
         "SNI, Host, `:authority` and destination that differ, per request and per stream",
@@ -133,6 +133,54 @@ const LISTED: [(&str, &str, &str, &str); 20] = [
         "a socket as a standard stream",
         "proxy/launch/tests/exec/command.rs",
         "a_stream_that_is_a_socket_is_relayed_and_not_passed",
+    ),
+    (
+        "Inbound",
+        "a Service's client gets its streamed answer by way of the gate, at declared ports only",
+        "init-container/tests/pod/inbound.rs",
+        "a_client_gets_its_streamed_answer_at_declared_ports_and_nothing_elsewhere",
+    ),
+    (
+        "Weaker modes",
+        "what leaves in the modes without kernel programs",
+        "init-container/tests/pod/floor.rs",
+        "nothing_that_an_agent_sends_arrives_in_any_mode",
+    ),
+    (
+        "Upgrade",
+        "connections while the programs are replaced",
+        "ebpf/loader/tests/pod/upgrade.rs",
+        "an_upgrade_under_load_loses_no_connection_and_lets_none_past",
+    ),
+    (
+        "Unix sockets",
+        "links, mounts, descriptors and namespaces that lead to a socket outside",
+        "proxy/launch/tests/exec/connects.rs",
+        "no_other_way_to_its_file_leads_to_a_socket_outside",
+    ),
+    (
+        "Unix sockets",
+        "an address that another thread changes while it is read",
+        "proxy/launch/tests/exec/connects.rs",
+        "an_address_that_changes_while_it_is_read_connects_to_nobody_outside",
+    ),
+    (
+        "No sockets",
+        "a FIFO of a program outside",
+        "proxy/launch/tests/exec/places.rs",
+        "a_fifo_of_the_outside_that_is_hidden_reaches_nobody",
+    ),
+    (
+        "No sockets",
+        "shared memory with a program outside",
+        "proxy/launch/tests/exec/places.rs",
+        "shared_memory_is_the_runs_own",
+    ),
+    (
+        "No sockets",
+        "files that somebody executes later",
+        "proxy/launch/tests/exec/places.rs",
+        "files_that_others_execute_stay_as_they_were_whatever_is_tried",
     ),
 ];
 

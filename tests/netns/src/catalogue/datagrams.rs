@@ -29,6 +29,11 @@ pub(super) fn udp() -> Vec<Case> {
             "udp v4 connect-itself",
         )
         .only(Form::Pod),
+        case(
+            "udp4_question_then_world",
+            "connect() to a name server, then sendto() elsewhere",
+            "udp v4 connect-server",
+        ),
         case("udp4_more", "MSG_MORE, which sends two pieces as one", "udp v4 more"),
         case("udp4_segments", "UDP_SEGMENT, which sends one buffer as two packets", "udp v4 gso"),
         case("udp4_broadcast", "a broadcast", "udp v4 broadcast to-broadcast").only(Form::Pod),

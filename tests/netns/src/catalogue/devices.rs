@@ -23,6 +23,7 @@ pub(super) fn routing() -> Vec<Case> {
             "tcp v6 rthdr to-loopback",
         )
         .closed(GUARDED),
+        raw("lsrr_tcp", "a loose source route to 127.0.0.1, TCP", "tcp v4 lsrr to-loopback"),
         raw(
             "lsrr_udp",
             "a loose source route to 127.0.0.1 by way of the world",
@@ -57,6 +58,8 @@ pub(super) fn interfaces() -> Vec<Case> {
         .closed(FLOOR),
         case("pktinfo6", "IPV6_PKTINFO as ancillary data, to ::1", "udp v6 pktinfo to-loopback")
             .closed(FLOOR),
+        case("pktinfo4_dns", "IP_PKTINFO with a question", "udp v4 pktinfo dns").closed(FLOOR),
+        case("pktinfo6_dns", "IPV6_PKTINFO with a question", "udp v6 pktinfo dns").closed(FLOOR),
         case(
             "pktinfo6_option",
             "IPV6_PKTINFO as an option, to ::1",

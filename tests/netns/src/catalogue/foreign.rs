@@ -79,6 +79,12 @@ pub(super) fn passed() -> Vec<Case> {
             Stage::PassedConnected,
         ),
         case(
+            "inherited_udp",
+            "a UDP socket connected outside the pod and inherited",
+            "udp v4 inherited connected",
+            Stage::Inherited,
+        ),
+        case(
             "moved_tcp",
             "a TCP socket made before its process was moved in",
             "tcp v4",

@@ -32,6 +32,14 @@ pub(super) fn tcp() -> Vec<Case> {
         case("tcp4_neighbour", "connect() to the neighbour's IPv4 address", "tcp v4 to-neighbour")
             .to_gate()
             .only(Form::Pod),
+        case("tcp4_metadata", "the metadata service, IPv4", "tcp v4 to-metadata").to_gate(),
+        case("tcp6_metadata", "the metadata service, IPv6", "tcp v6 to-metadata").to_gate(),
+        case(
+            "tcp4_again",
+            "connect() again after a refused one to loopback",
+            "tcp v4 after-refusal",
+        )
+        .to_gate(),
         case(
             "tcp4_foreign_source",
             "IP_TRANSPARENT and a source that is not the pod's",

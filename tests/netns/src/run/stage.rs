@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +35,11 @@ impl Harness {
             | Stage::WithoutGate
             | Stage::AfterRestart => self.member(&cgroup, user)?.carry_out(&attempt)?,
             Stage::Passed | Stage::PassedConnected => self.passed(case, &attempt, user)?,
+            Stage::Inherited => {
+                let socket = self.foreign(&attempt, true)?;
+                let place = self.place(&cgroup, user);
+                place.start_with(&self.programs.techniques, socket)?.carry_out(&attempt)?
+            }
             Stage::MovedIn => {
                 let mut process = self.recruit(&cgroup, user)?;
                 hold(&mut process, &attempt)?;
@@ -55,6 +60,7 @@ impl Harness {
             Stage::Container
             | Stage::Passed
             | Stage::PassedConnected
+            | Stage::Inherited
             | Stage::Older
             | Stage::Inbound
             | Stage::WithoutGate
@@ -62,21 +68,26 @@ impl Harness {
         })
     }
 
-    /// A socket of this process, which is in no cgroup of the pod's, is passed to the agent.
+    /// A socket that was made elsewhere is passed to the agent.
     fn passed(&mut self, case: &Case, attempt: &Attempt, user: User) -> Result<Report> {
-        let kind = if attempt.says("tcp") { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
-        let to = Address::inet(attempt.to(false), 0);
-        let socket = inside(&self.topology.pod, || {
-            let socket = sys::socket(libc::AF_INET, kind, 0)?;
-            if case.stage == Stage::PassedConnected {
-                sys::connect(socket.as_fd(), &to)?;
-            }
-            Ok(socket)
-        })?;
+        let socket = self.foreign(attempt, case.stage == Stage::PassedConnected)?;
         let cgroup = self.cgroups.agent.clone();
         let member = self.member(&cgroup, user)?;
         sys::send_descriptor(member.channel().as_fd(), socket.as_fd())?;
         member.carry_out(attempt)
+    }
+
+    /// A socket of this process, which is in no cgroup of the pod's.
+    fn foreign(&self, attempt: &Attempt, connected: bool) -> Result<OwnedFd> {
+        let kind = if attempt.says("tcp") { libc::SOCK_STREAM } else { libc::SOCK_DGRAM };
+        let to = Address::inet(attempt.to(false), 0);
+        inside(&self.topology.pod, || {
+            let socket = sys::socket(libc::AF_INET, kind, 0)?;
+            if connected {
+                sys::connect(socket.as_fd(), &to)?;
+            }
+            Ok(socket)
+        })
     }
 
     /// Prepares what has to be there before the rules are, for each case that needs it.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use netns::attempt::{At as _, Attempt, Met, Stop};
+use netns::attempt::{At as _, Attempt, METADATA, Met, Stop};
 use netns::container::CHANNEL;
 use netns::sys::{self, Address, Ancillary};
 
@@ -19,6 +19,9 @@ const PATIENCE: i32 = 250;
 /// Carries out what the words of the attempt say.
 pub(crate) fn run(attempt: &Attempt) -> Met {
     let plan = Plan::read(attempt)?;
+    if attempt.says("inherited") {
+        return on(attempt, &sys::close_on_exec(CHANNEL).at("inherited")?);
+    }
     if attempt.says("passed") {
         let channel = sys::close_on_exec(CHANNEL).at("channel")?;
         return on(attempt, &sys::receive_descriptor(channel.as_fd()).at("recvmsg")?);
@@ -64,6 +67,17 @@ pub(crate) fn send(attempt: &Attempt, plan: &Plan, socket: BorrowedFd<'_>) -> Me
             sys::connect(socket, &plan.to).at("connect")?;
             datagram(attempt, plan, socket, None)
         }
+        Form::AfterRefusal => {
+            let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 9));
+            // Refused by nobody's port; the socket may be connected anew.
+            drop(sys::connect(socket, &Address::inet(nobody, 0)));
+            stream(attempt, socket, &plan.to, false)
+        }
+        Form::QuestionThenWorld => {
+            let server = SocketAddr::from((attempt.v4, 53));
+            sys::connect(socket, &Address::inet(server, 0)).at("connect to a name server")?;
+            datagram(attempt, plan, socket, Some(&plan.to))
+        }
         Form::ItselfThenWorld => {
             // Not 127.0.0.1: with that as its source nothing may leave a machine.
             let first = SocketAddr::from((attempt.site.pod.0, 9));
@@ -90,6 +104,8 @@ enum Form {
     Connect,
     FastOpen,
     ConnectSend,
+    AfterRefusal,
+    QuestionThenWorld,
     ItselfThenWorld,
     SendTo,
 }
@@ -109,10 +125,14 @@ impl Plan {
         let v6_socket = ["v6", "mapped", "v4on6"].iter().any(|word| attempt.says(word));
         let form = if attempt.says("fastopen") {
             Form::FastOpen
+        } else if attempt.says("after-refusal") {
+            Form::AfterRefusal
         } else if kind == libc::SOCK_STREAM {
             Form::Connect
         } else if attempt.says("connect") {
             Form::ConnectSend
+        } else if attempt.says("connect-server") {
+            Form::QuestionThenWorld
         } else if attempt.says("connect-itself") {
             Form::ItselfThenWorld
         } else {
@@ -187,6 +207,7 @@ fn target(attempt: &Attempt) -> Result<Address, Stop> {
             "to-loopback" => to = at(Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST, port),
             "to-broadcast" => to = at(Ipv4Addr::BROADCAST, group, port),
             "to-multicast" => to = at(Ipv4Addr::new(224, 0, 0, 251), group, port),
+            "to-metadata" => to = at(METADATA.0, METADATA.1, port),
             "to-neighbour" => {
                 to = at(attempt.site.world.0, attempt.site.neighbour(), port);
                 scope = sys::interface(&attempt.site.device).at("interface")?;
@@ -277,8 +298,22 @@ pub(crate) fn heard(socket: BorrowedFd<'_>) -> Met {
         return Ok(None);
     }
     let bytes = sys::receive(socket, 0).at("receive")?;
-    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-    Ok(Some(if text.is_empty() { "closed".to_owned() } else { text }))
+    Ok(Some(told(&bytes)))
+}
+
+/// An answer in words: a line of text as it is, of an answer to a question its code.
+fn told(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes).trim().to_owned();
+    if bytes.is_empty() {
+        return "closed".to_owned();
+    }
+    if text.chars().all(|letter| letter.is_ascii_graphic() || letter == ' ') {
+        return text;
+    }
+    // Identifier and flags come first, over TCP behind the length.
+    let identified = bytes.windows(4).take(3).find(|window| window.starts_with(&[0x4e, 0x53]));
+    let code = identified.and_then(|window| window.last()).map(|flags| flags & 0xf);
+    code.map_or_else(|| format!("{} bytes", bytes.len()), |code| format!("response code {code}"))
 }
 
 /// One datagram by the call that the words name; a question waits for its answer.

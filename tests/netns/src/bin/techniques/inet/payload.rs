@@ -7,6 +7,8 @@ pub(crate) fn payload(attempt: &Attempt) -> Vec<u8> {
     let marker = attempt.marker.as_bytes();
     let bytes = if attempt.says("quic") {
         quic(marker)
+    } else if attempt.says("dns") {
+        question(marker, attempt.says("tcp"))
     } else if attempt.says("ping") || attempt.says("icmp") {
         echo(marker, attempt.says("v6"))
     } else if attempt.says("hdrincl") {
@@ -27,6 +29,19 @@ fn quic(marker: &[u8]) -> Vec<u8> {
     packet.extend([0x44, 0x9e]);
     packet.resize(1200, 0);
     packet
+}
+
+/// A question for a name whose first label is the marker (RFC 1035), with its length before it over TCP.
+fn question(marker: &[u8], over_stream: bool) -> Vec<u8> {
+    let head = [0x4e, 0x53, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let (own, top) = (u8::try_from(marker.len()).unwrap_or(0), 7);
+    let name = [&[own], marker, &[top], b"example", &[0]].concat();
+    let message = [&head[..], &name, &[0, 1, 0, 1]].concat();
+    if !over_stream {
+        return message;
+    }
+    let length = u16::try_from(message.len()).unwrap_or(0).to_be_bytes();
+    [&length[..], &message].concat()
 }
 
 /// An echo request; the kernel fills in the checksum of a ping socket and of `ICMPv6`.
