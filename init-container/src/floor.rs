@@ -195,7 +195,7 @@ impl Floor {
         table.counters.extend([DROPPED_OUT, DROPPED_IN, DROPPED_FORWARD, PROBE_PASSED]);
         if self.mode != Mode::Kernel {
             table.chains.push(exempt::chain(self));
-            table.chains.extend(outbound::chains());
+            table.chains.extend(outbound::chains(self));
         }
         table.chains.extend(egress::chains(self));
         table.chains.extend(ingress::chains(self));

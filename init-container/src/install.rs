@@ -98,7 +98,7 @@ pub fn install(options: &Options) -> Result<Report, InstallError> {
             // What only an attempt shows stands in the way like what is seen before; the next mode is tried, down to
             // the minimum.
             Err(InstallError::Programs(error)) if scene.obstacles.kernel.is_none() => {
-                scene.obstacles.kernel = Some(error.to_string());
+                scene.obstacles.kernel = Some(brief(&error));
             }
             Err(error) => return Err(error),
         }
@@ -278,8 +278,37 @@ impl Scene {
     }
 }
 
+/// What it says without the kernel's account of every instruction that it looked at, of which the last line matters.
+#[must_use]
+pub fn brief(error: &EbpfError) -> String {
+    const SUMS: [&str; 3] = ["verification time", "stack depth", "processed"];
+    let whole = error.to_string();
+    let Some((what, account)) = whole.split_once("Verifier output:") else { return whole };
+    let telling = |line: &&str| !line.is_empty() && !SUMS.iter().any(|sum| line.starts_with(sum));
+    let last = account.lines().rev().map(str::trim).find(telling).unwrap_or_default();
+    format!("{}: {last}", what.trim_end_matches(['.', ' ']))
+}
+
 /// Whether the kernel has no `AF_XDP` at all.
 fn closed(findings: &[Finding]) -> Xdp {
     let none = |finding: &Finding| finding.name == AF_XDP && finding.outcome == Outcome::NotRun;
     if findings.iter().any(none) { Xdp::Closed } else { Xdp::Open }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_the_kernels_account_the_last_line_is_told() {
+        let source = "Permission denied. Verifier output: 0: R1=ctx()\n1: (b7) r2 = 0\nR5 is bad\nverification time 2 \
+                      usec\nprocessed 2 insns\n";
+        let error = EbpfError::Kernel { program: "bind4".to_owned(), source: source.into() };
+        assert!(
+            brief(&error).ends_with("is needed: Permission denied: R5 is bad"),
+            "{}",
+            brief(&error)
+        );
+        assert_eq!(brief(&EbpfError::Object("x")), EbpfError::Object("x").to_string());
+    }
 }

@@ -8,7 +8,8 @@ use aya::{
     programs::{Program, ProgramError},
     util::KernelVersion,
 };
-use ebpf_shared::NAMED_CONSTANT;
+use ebpf_shared::{CALLED_CONSTANT, NAMED_CONSTANT};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{Attempts, EbpfError, OBJECT, kernel, origins::Origins};
 
@@ -73,6 +74,7 @@ impl Programs {
     /// Loads them with the maps and constants that `loader` makes.
     pub(crate) fn load(loader: &mut EbpfLoader<'_>, scope: Scope) -> Result<Self, EbpfError> {
         loader.override_global(NAMED_CONSTANT, if is_named() { &1_u32 } else { &0_u32 }, true);
+        loader.override_global(CALLED_CONSTANT, if is_called() { &1_u32 } else { &0_u32 }, true);
         let mut object =
             loader.load(OBJECT).map_err(|error| load_error("the programs' maps", error))?;
         for Hook { program, .. } in scope.hooks() {
@@ -172,6 +174,12 @@ fn load(program: &mut Program) -> Result<(), ProgramError> {
 /// be read is taken for an old one.
 fn is_named() -> bool {
     matches!(KernelVersion::current(), Ok(now) if now >= KernelVersion::new(6, 1, 0))
+}
+
+/// Whether programs that this process loads may ask for the name of the calling process.
+fn is_called() -> bool {
+    let wanted = CapabilitySet::PERFMON | CapabilitySet::SYS_ADMIN;
+    capabilities(None).is_ok_and(|has| has.effective.intersects(wanted))
 }
 
 /// The kernel's "not permitted"; what its verifier refuses is EACCES (errno.h).

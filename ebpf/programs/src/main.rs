@@ -11,6 +11,7 @@ mod governed;
 mod option;
 mod packet;
 mod refusal;
+mod words;
 
 use aya_ebpf::{
     EbpfContext as _, Global,
@@ -30,7 +31,7 @@ use crate::{
     address::{local, v4, v6, write4, write6},
     destination::{DGRAM, Fate, Gate, STREAM, TCP, UDP, Whereto},
     governed::{caller, is_exempt},
-    refusal::{Attempt, NOWHERE},
+    refusal::{Attempt, nowhere},
 };
 
 /// Refuses the system call with EPERM, or drops the packet.
@@ -77,7 +78,7 @@ pub fn sock_create(cx: SockContext) -> i32 {
     let cgroup = caller();
     if !matches!((kind, protocol), (STREAM, TCP) | (DGRAM, UDP)) {
         let technique = Technique::SocketType;
-        let attempt = Attempt { technique, family, protocol, option: 0, destination: NOWHERE };
+        let attempt = Attempt { technique, family, protocol, option: 0, destination: nowhere() };
         refusal::by_caller(&attempt, cgroup);
         return REFUSE;
     }
@@ -166,7 +167,7 @@ pub fn setsockopt(cx: SockoptContext) -> i32 {
             let technique = Technique::SocketOption;
             let option = (level as u32) << 16 | (name as u32 & 0xffff);
             let (family, protocol) = family_and_protocol(&cx);
-            let attempt = Attempt { technique, family, protocol, option, destination: NOWHERE };
+            let attempt = Attempt { technique, family, protocol, option, destination: nowhere() };
             refusal::by_option(&attempt, cgroup);
             return REFUSE;
         }
@@ -326,7 +327,7 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
     let mut value = Redirected { origin, wire };
     // SAFETY: as above; a socket whose storage cannot be made publishes nothing and is closed by the gate.
     if let Some(kept) = unsafe { WANTED.get_or_insert_ptr_mut(cx, Some(&mut value)).as_mut() } {
-        *kept = value;
+        words::copy(kept, &value);
     }
 }
 

@@ -5,7 +5,7 @@ use tollgate_ebpf_shared::{Endpoint, Words, mapped};
 
 use crate::{
     destination::{TCP, UDP},
-    refusal::NOWHERE,
+    refusal::nowhere,
 };
 
 const AF_INET: u32 = 2;
@@ -36,7 +36,7 @@ pub fn headers(cx: &SkBuffContext) -> Headers {
             let destination = Endpoint { address, port: port(cx, protocol, 40) };
             Headers { family: AF_INET6, protocol, destination }
         }
-        _ => Headers { family: 0, protocol: 0, destination: NOWHERE },
+        _ => Headers { family: 0, protocol: 0, destination: nowhere() },
     }
 }
 

@@ -1,9 +1,12 @@
 //! Counts what was refused and tells the gate of it.
 
+use core::mem::MaybeUninit;
+
+use crate::words;
 use aya_ebpf::{
     Global,
     btf_maps::{PerCpuArray, RingBuf},
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid},
+    helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_get_current_comm},
     macros::btf_map,
 };
 use tollgate_ebpf_shared::{Cgroup, Endpoint, RING, Refused, TECHNIQUES, Technique};
@@ -21,8 +24,15 @@ static EVENTS: RingBuf<Refused, RING> = RingBuf::new();
 #[unsafe(no_mangle)]
 static NAMED: Global<u32> = Global::new(1);
 
+/// Whether the kernel lets these programs ask what the calling process is called.
+#[unsafe(no_mangle)]
+static CALLED: Global<u32> = Global::new(1);
+
 /// Where nobody can say where to.
-pub const NOWHERE: Endpoint = Endpoint { address: [0; 4], port: 0 };
+#[inline(always)]
+pub fn nowhere() -> Endpoint {
+    words::zeros()
+}
 
 /// What is known of an attempt, besides who made it.
 #[derive(Clone, Copy)]
@@ -37,17 +47,27 @@ pub struct Attempt {
 /// By the process that is in a system call.
 #[inline(always)]
 pub fn by_caller(attempt: &Attempt, cgroup: Cgroup) {
-    // A name that cannot be read is empty.
-    let comm = bpf_get_current_comm().unwrap_or([0; 16]);
+    let comm = if CALLED.load() == 0 { words::zeros() } else { caller_name() };
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     report(attempt, cgroup, (pid, bpf_get_current_uid_gid() as u32), comm);
+}
+
+/// What the calling process is called; a name that cannot be read is empty.
+#[inline(always)]
+fn caller_name() -> [u8; 16] {
+    let mut name = MaybeUninit::<[u8; 16]>::uninit();
+    // SAFETY: the memory is as long as the length says, and the kernel fills all of it, with zeros if it must.
+    unsafe {
+        bpf_get_current_comm(name.as_mut_ptr().cast(), 16);
+        name.assume_init()
+    }
 }
 
 /// By the process that sets a socket option, which older kernels do not name.
 #[inline(always)]
 pub fn by_option(attempt: &Attempt, cgroup: Cgroup) {
     if NAMED.load() == 0 {
-        report(attempt, cgroup, (0, bpf_get_current_uid_gid() as u32), [0; 16]);
+        report(attempt, cgroup, (0, bpf_get_current_uid_gid() as u32), words::zeros());
     } else {
         by_caller(attempt, cgroup);
     }
@@ -56,7 +76,7 @@ pub fn by_option(attempt: &Attempt, cgroup: Cgroup) {
 /// By a socket whose packet is on its way out, whoever runs at the time.
 #[inline(always)]
 pub fn by_socket(attempt: &Attempt, cgroup: Cgroup, uid: u32) {
-    report(attempt, cgroup, (0, uid), [0; 16]);
+    report(attempt, cgroup, (0, uid), words::zeros());
 }
 
 /// A full ring loses the event and never the count.

@@ -43,6 +43,9 @@ pub const NETWORK_CONSTANT: &str = "NETWORK";
 /// The program's constant (`u32`) that says, where it is not 0, that the kernel tells a program at a socket option
 /// which process called (6.1).
 pub const NAMED_CONSTANT: &str = "NAMED";
+/// The program's constant (`u32`) that says, where it is not 0, that the programs may ask what the calling process is
+/// called: the kernel lets those only that a process with `CAP_PERFMON` loaded.
+pub const CALLED_CONSTANT: &str = "CALLED";
 
 /// An IPv6 address as four words in the order they have in memory; IPv4 is written as `::ffff:a.b.c.d`.
 pub type Words = [u32; 4];

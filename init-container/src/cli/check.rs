@@ -8,7 +8,7 @@ use super::{
     pod::InstallArgs,
 };
 use crate::{
-    install::{Cgroup, Scene},
+    install::{self, Cgroup, Scene},
     mesh::Mesh,
     mode::{self, Mode, Obstacles},
     ports,
@@ -61,7 +61,7 @@ pub(super) fn run(args: &InstallArgs, out: &mut Out) -> Result<Exit, Failure> {
 /// Why the programs cannot be loaded, if they cannot.
 fn programs() -> Option<String> {
     let ports = Ports { intake: ports::INTAKE, responder: ports::RESPONDER };
-    Redirection::load(ports).err().map(|error| error.to_string())
+    Redirection::load(ports).err().map(|error| install::brief(&error))
 }
 
 fn print(document: &Document, out: &mut Out) -> std::io::Result<()> {

@@ -1,11 +1,13 @@
 //! Leading what the pod sends to its gate, and keeping the gate's ports for what was led there, without programs.
 
-use super::{set, text::Chain};
+use super::{Floor, set, text::Chain};
 use crate::ports::{GATE, INTAKE, MARK, RESPONDER};
 
-pub(super) fn chains() -> [Chain; 2] {
+pub(super) fn chains(floor: &Floor) -> [Chain; 2] {
     let lead = Chain::new("lead", "type nat hook output priority -100; policy accept;")
         .rule(format!("meta mark {MARK:#x} accept"))
+        // A gate whose cgroup is not known yet, or not any more, is not led to itself; what it sends is dropped.
+        .rule(format!("meta skuid {} accept", floor.gate.uid))
         .rule("oifname \"lo\" fib daddr type local accept")
         .rule(format!("udp dport 53 redirect to :{RESPONDER}"))
         .rule(format!("tcp dport 53 redirect to :{RESPONDER}"))

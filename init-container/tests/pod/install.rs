@@ -191,6 +191,35 @@ fn a_container_finds_its_pod_from_within_its_own_cgroup_namespace() {
 }
 
 #[test]
+fn a_gate_that_is_known_by_its_cgroup_is_found_by_its_listener_and_nothing_leaves_before() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let listener = world.within("world", || std::net::TcpListener::bind("10.203.7.1:0").unwrap());
+    let to = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Write::write_all(&mut stream, &vec![7; 1_000_000]).unwrap();
+    });
+    let mode = ["--mode", "nft-cgroup", "--minimum", "nft-cgroup"];
+    let install = || {
+        let (code, said, complaint) = world.init_alone(&mode);
+        assert_eq!(code, 0, "{said} {complaint}");
+        let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+        report["next"].as_array().unwrap().len()
+    };
+    assert_eq!(install(), 1);
+    let mut gate = gate::start(&world);
+    let before = world.frames();
+    assert_eq!(gate.ask(&to), "connection timed out 0");
+    assert_eq!(world.frames(), before);
+    assert_eq!(install(), 0);
+    assert_eq!(gate.ask(&to), "done 1000000");
+    server.join().unwrap();
+}
+
+#[test]
 fn a_folder_that_another_network_shares_is_never_attached_to() {
     if !can_run() {
         return;

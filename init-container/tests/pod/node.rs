@@ -104,6 +104,20 @@ fn a_pod_without_a_cgroup_is_given_one_and_its_processes_are_moved_there_once() 
             "{mode}"
         );
         assert_eq!(world.frames(), before, "{mode}");
+        // With its containers the pod ends, and its folders are collected with what is pinned there.
+        drop((gate, agent));
+        let whole = tree().join(folder.trim_start_matches('/'));
+        let collected = (0..100).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let root = tree();
+            let collect = Command::new(env!("CARGO_BIN_EXE_tollgate-init"))
+                .args(["gc", "--cgroup-root", root.to_str().unwrap(), "--root"])
+                .arg(world.pins())
+                .output();
+            assert!(collect.unwrap().status.success());
+            !whole.exists() && !world.pins().join("pod").exists()
+        });
+        assert!(collected, "{mode}");
     }
 }
 
