@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         ("Other transports", datagrams::other()),
         ("Routing headers and source routes", devices::routing()),
         ("Choice of the interface", devices::interfaces()),
+        ("Choice of the source", devices::sources()),
         ("io_uring", rings::uring()),
         ("Below IP", rings::link()),
         ("Other families", inside::families()),

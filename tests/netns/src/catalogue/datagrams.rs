@@ -34,6 +34,11 @@ pub(super) fn udp() -> Vec<Case> {
             "connect() to a name server, then sendto() elsewhere",
             "udp v4 connect-server",
         ),
+        case(
+            "udp_v4_on_v6_connect",
+            "connect() of an IPv6 socket to an IPv4 address",
+            "udp v4on6 connect",
+        ),
         case("udp4_more", "MSG_MORE, which sends two pieces as one", "udp v4 more"),
         case("udp4_segments", "UDP_SEGMENT, which sends one buffer as two packets", "udp v4 gso"),
         case("udp4_broadcast", "a broadcast", "udp v4 broadcast to-broadcast").only(Form::Pod),

@@ -1,6 +1,6 @@
 //! Packets that say loopback, or nothing of the world, and leave by the wire all the same.
 
-use crate::case::{Case, Form, Needs};
+use crate::case::{Case, Form, Needs, Seen};
 
 const FLOOR: &str = "cgroup_skb egress, nftables postrouting";
 const GUARDED: &str = "setsockopt; cgroup_skb egress, nftables postrouting";
@@ -66,5 +66,42 @@ pub(super) fn interfaces() -> Vec<Case> {
             "udp v6 pktinfo-option to-loopback",
         )
         .closed(FLOOR),
+    ]
+}
+
+/// A source that is not the pod's, of which the answer is what leaves.
+pub(super) fn sources() -> Vec<Case> {
+    let case = |name, says, words| Case::inet(name, says, words).only(Form::Pod);
+    let foreign =
+        |name, says, words| case(name, says, words).closed("nftables input (lo), postrouting");
+    vec![
+        foreign("freebind_tcp6", "IPV6_FREEBIND: the gate's answer goes to the source", "tcp v6 freebind")
+            .refused(&["ETIMEDOUT", "EPERM"]),
+        foreign(
+            "freebind_dns6",
+            "IPV6_FREEBIND: the responder's answer goes to the source",
+            "udp v6 dns freebind",
+        )
+        .sees(Seen::NoAnswer),
+        foreign(
+            "freebind_closed_tcp6",
+            "IPV6_FREEBIND and a closed port of ::1: the kernel's RST goes to the source",
+            "tcp v6 freebind to-loopback",
+        )
+        .refused(&["ETIMEDOUT", "EPERM"]),
+        foreign(
+            "freebind_closed_udp6",
+            "IPV6_FREEBIND and a closed port of ::1: the kernel's ICMPv6 quotes the packet to the source",
+            "udp v6 freebind to-loopback",
+        )
+        .sees(Seen::NoAnswer),
+        case(
+            "link_local_tcp6",
+            "bind() to the link-local address, which binds the interface",
+            "tcp v6 bound-link-local",
+        )
+        .refused(&["ETIMEDOUT"])
+        .closed(FLOOR),
+        case("link_local_dns6", "the same with a question", "udp v6 dns bound-link-local").closed(FLOOR),
     ]
 }

@@ -12,6 +12,7 @@ const IP_UNICAST_IF: i32 = 50;
 const IPV6_UNICAST_IF: i32 = 76;
 const IPV6_NEXTHOP: i32 = 9;
 const IPV6_RTHDR: i32 = 57;
+const IPV6_FREEBIND: i32 = 78;
 const UDP_SEGMENT: i32 = 103;
 const TCP_FASTOPEN_CONNECT: i32 = 30;
 /// The loose and the strict source route of RFC 791.
@@ -71,6 +72,18 @@ fn option(attempt: &Attempt, fd: BorrowedFd<'_>, word: &str) -> Result<(), Stop>
             let foreign = SocketAddr::from((Ipv4Addr::new(192, 0, 2, 78), 0));
             sys::bind(fd, &Address::inet(foreign, 0)).at("bind to a foreign address")
         }
+        "freebind" => {
+            let (level, name) =
+                if v6 { (IPPROTO_IPV6, IPV6_FREEBIND) } else { (IPPROTO_IP, libc::IP_FREEBIND) };
+            set(level, name, &1_i32.to_ne_bytes())?;
+            // Who answers this socket answers the attempt's destination.
+            let from = SocketAddr::new(attempt.to(v6).ip(), 0);
+            sys::bind(fd, &Address::inet(from, 0)).at("bind to a foreign address")
+        }
+        "bound-link-local" => {
+            let own = own_link_local(attempt).at("own link-local address")?;
+            sys::bind(fd, &Address::inet(SocketAddr::from((own, 0)), index()?)).at("bind")
+        }
         "fastopen-connect" => set(IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &1_i32.to_ne_bytes()),
         "rthdr" => set(IPPROTO_IPV6, IPV6_RTHDR, &segment_routing(attempt)),
         "lsrr" => set(IPPROTO_IP, libc::IP_OPTIONS, &source_route(LSRR, attempt.v4)),
@@ -127,6 +140,17 @@ pub(crate) fn message(attempt: &Attempt) -> Result<Vec<Ancillary>, Stop> {
 fn packet_info6(attempt: &Attempt, from: Ipv6Addr) -> Result<Vec<u8>, Stop> {
     let index = sys::interface(&attempt.site.device).at("interface")?;
     Ok([&from.octets()[..], &index.to_ne_bytes()].concat())
+}
+
+/// The link-local address that the kernel lists for the interface.
+fn own_link_local(attempt: &Attempt) -> std::io::Result<Ipv6Addr> {
+    let listed = std::fs::read_to_string("/proc/net/if_inet6")?;
+    let line = listed
+        .lines()
+        .find(|line| line.starts_with("fe80") && line.ends_with(&attempt.site.device));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    let number = number.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+    number.map(Ipv6Addr::from_bits).ok_or_else(|| std::io::Error::from_raw_os_error(libc::ENOENT))
 }
 
 fn next_hop(attempt: &Attempt) -> Address {
