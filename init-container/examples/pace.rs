@@ -81,7 +81,7 @@ impl Stage {
         let began = Instant::now();
         self.run(program, "validate", &[])?;
         let validated = began.elapsed();
-        gate.join().map_err(|_| "the gate broke")??;
+        gate.join().unwrap_or_else(|_| Err(std::io::Error::other("the gate broke")))?;
         self.run(program, "uninstall", &["--pins", pins])?;
         Ok([installed, validated, installed + validated])
     }
@@ -108,7 +108,8 @@ impl Stage {
             setns(network, CloneFlags::CLONE_NEWNET)?;
             TcpListener::bind(("127.0.0.1", ports::INTAKE))
         };
-        Ok(thread::spawn(listen).join().map_err(|_| "its thread broke")??)
+        let broke = |_| Err(std::io::Error::other("its thread broke"));
+        Ok(thread::spawn(listen).join().unwrap_or_else(broke)?)
     }
 
     fn file(&self) -> PathBuf {

@@ -13,11 +13,11 @@ use ebpf::{EbpfError, Installed, PodSpec, Ports, probe};
 
 use crate::{
     capability::{self, BPF, CHOWN, NET_ADMIN, Need},
-    floor::{Exempt, Floor, FloorError},
+    floor::{Exempt, Floor, FloorError, PROBE_PASSED},
     mesh,
     mode::{self, Mode, ModeError, Obstacles},
     net::{self, Network, NetworkError},
-    nft::{Nft, NftError},
+    nft::{Counters, Nft, NftError},
     place::{Place, PlaceError},
     pod_file::{PodFile, PodFileError, Said, Xdp},
     ports,
@@ -104,7 +104,9 @@ pub fn install(options: &Options) -> Result<Report, InstallError> {
         }
     };
     let probes = if options.probe {
-        probes::negative(&scene.network, || scene.nft.counters())?
+        // The floor is new, and counts from zero.
+        let before = Counters::from([(PROBE_PASSED.to_owned(), 0)]);
+        probes::negative(&scene.network, &before, || scene.nft.counters())?
     } else {
         Vec::new()
     };

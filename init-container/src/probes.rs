@@ -186,15 +186,15 @@ const PROBES: [Probe; 15] = [
     },
 ];
 
-/// Makes every try that must fail, all at once, and reads the floor's counters before and after.
+/// Makes every try that must fail, all at once; the floor's counters stood at `before`, and are read afterwards.
 ///
 /// # Errors
 /// When the counters cannot be read.
 pub fn negative<E>(
     network: &Network,
-    counters: impl Fn() -> Result<Counters, E>,
+    before: &Counters,
+    after: impl FnOnce() -> Result<Counters, E>,
 ) -> Result<Vec<Finding>, E> {
-    let before = counters()?;
     let mut findings: Vec<Finding> = thread::scope(|scope| {
         let tries = PROBES.each_ref().map(|probe| scope.spawn(|| find(probe, network)));
         tries
@@ -210,7 +210,7 @@ pub fn negative<E>(
             })
             .collect()
     });
-    findings.push(passed(&before, &counters()?));
+    findings.push(passed(before, &after()?));
     Ok(findings)
 }
 

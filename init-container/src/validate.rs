@@ -73,7 +73,7 @@ pub fn validate(options: &Options) -> Result<Report, ValidateError> {
     let nft = Nft::find()?;
     let greeting = probes::greeting_of(file.token().reveal());
     let mut all = vec![greeting.probe(options.wait), same_interfaces(&file, &network)];
-    all.extend(probes::negative(&network, || nft.counters())?);
+    all.extend(probes::negative(&network, &nft.counters()?, || nft.counters())?);
     if file.xdp == Xdp::Hold {
         all.iter_mut().for_each(must_be_held);
     }

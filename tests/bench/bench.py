@@ -387,6 +387,16 @@ def exec_part(bench):
     return [measured(bench), "", *bars(bench), *tables(bench)]
 
 
+def hooks_part(bench):
+    """The kernel programs of a pod, beside the same without them; the program makes the table itself."""
+    output = subprocess.run([bench.program("examples/hooks")], check=True, stdout=subprocess.PIPE, text=True).stdout
+    when = time.strftime("%Y-%m-%d", time.gmtime())
+    return [f"Measured {when}, kernel {os.uname().release}, {os.cpu_count()} cores.", "", *output.splitlines()]
+
+
+PARTS = {"exec": ("bench", exec_part), "serve": ("serve", lambda bench: serve.part(bench)), "hooks": ("hooks", hooks_part)}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--bin", required=True, help="the folder of the built programs")
@@ -397,17 +407,18 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[1024, 65536])
     parser.add_argument("--floor-only", action="store_true", help="without the gate, to see how steady the machine is")
     parser.add_argument("--most-agents", type=int, default=10_000, help="leave gates with more agents out")
-    parser.add_argument("--part", action="append", choices=["exec", "serve"], help="one of the parts alone")
+    parser.add_argument("--part", action="append", choices=list(PARTS), help="one of the parts alone")
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    for part in args.part or ["exec", "serve"]:
+    for part in args.part or PARTS:
+        marker, measure = PARTS[part]
         bench = Bench(args)
         try:
-            lines = exec_part(bench) if part == "exec" else serve.part(bench)
+            lines = measure(bench)
         finally:
             bench.close()
         if args.page:
-            write(args.page, {"exec": "bench", "serve": "serve"}[part], lines)
+            write(args.page, marker, lines)
         print("\n".join(lines), flush=True)
 
 

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::by::By;
 use crate::clients::Clients;
 use crate::process::{Outcome, Running};
 use crate::provider::{Alpn, Log, NAMES, Options, Provider};
@@ -26,6 +27,7 @@ static SCRIPTS: AtomicU32 = AtomicU32::new(1);
 /// A provider, a state folder, a home and a working folder.
 #[derive(Debug)]
 pub struct Stand {
+    by: By,
     provider: Provider,
     clients: Clients,
     dir: TempDir,
@@ -71,7 +73,9 @@ impl Stand {
         let options = Options { listen, dir: dir.path().join("provider"), names: Vec::new(), alpn };
         let begin = || runtime.block_on(Provider::start(options));
         let provider = within(namespace.as_deref(), begin)?;
-        Ok(Self { provider, clients, dir, namespace, _runtime: runtime })
+        let by = By::in_this_suite();
+        by.own(dir.path())?;
+        Ok(Self { by, provider, clients, dir, namespace, _runtime: runtime })
     }
 
     /// Does something on a thread in the provider's network namespace.
@@ -141,7 +145,7 @@ impl Stand {
         // Nothing answers there, so no query leaves the machine.
         fs::write(&resolv, "nameserver 127.255.255.254\n")?;
         let mount = "mount --bind \"$1\" /etc/hosts && mount --bind \"$2\" /etc/resolv.conf && shift 2 && exec \"$@\"";
-        let mut command = self.command(Path::new("unshare"));
+        let mut command = self.furnished(Command::new("unshare"));
         command.args(["-m", "sh", "-c", mount, "sh"]).arg(hosts).arg(resolv);
         for name in CA_VARIABLES {
             command.env(name, self.provider.ca());
@@ -224,10 +228,20 @@ impl Stand {
         command
     }
 
-    /// A program with nothing in its environment but what it needs, and the real keys.
+    /// Who runs the gate here.
+    #[must_use]
+    pub fn by(&self) -> By {
+        self.by
+    }
+
+    /// A program of whoever runs the gate, with nothing in its environment but what it needs, and the real keys.
     fn command(&self, program: &Path) -> Command {
-        let mut command = Command::new(program);
+        self.furnished(self.by.command(program))
+    }
+
+    fn furnished(&self, mut command: Command) -> Command {
         self.furnish(&mut command);
+        self.by.furnish(&mut command);
         let keys = self.provider.keys();
         command.env("OPENAI_API_KEY", &keys.openai).env("ANTHROPIC_API_KEY", &keys.anthropic);
         command

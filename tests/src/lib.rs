@@ -2,6 +2,7 @@
 
 pub mod abuse;
 pub mod bench;
+pub mod by;
 pub mod caller;
 pub mod clients;
 pub mod harness;

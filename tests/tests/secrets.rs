@@ -75,7 +75,7 @@ fn files(below: &Path, seen: &mut dyn FnMut(&Path, &[u8]) -> Result<()>) -> Resu
         let path = entry?.path();
         if path.is_dir() {
             files(&path, seen)?;
-        } else {
+        } else if path.is_file() {
             seen(&path, &fs::read(&path)?)?;
         }
     }

@@ -14,6 +14,8 @@ pub(crate) fn bench(more: &[String]) -> Result<()> {
     shell::needs_root("bench")?;
     let build = ["build", "--release", "--bins", "--package", "e2e", "--package", "tollgate"];
     run(command(env!("CARGO"))?.args(build))?;
+    let hooks = ["build", "--release", "--package", "tollgate-ebpf", "--example", "hooks"];
+    run(command(env!("CARGO"))?.args(hooks))?;
     let root = shell::root()?;
     let mut python = Command::new("python3");
     python.arg(root.join("tests/bench/bench.py")).arg("--bin").arg(target()?.join("release"));

@@ -12,12 +12,12 @@ use std::{
 };
 
 use aya::EbpfLoader;
-use ebpf_shared::{Cgroup, INTAKE_CONSTANT, NETWORK_CONSTANT, RESPONDER_CONSTANT, Words};
+use ebpf_shared::{INTAKE_CONSTANT, NETWORK_CONSTANT, RESPONDER_CONSTANT, Words};
 
 use crate::{
     EbpfError, Ports, kernel,
-    origins::{halves, words},
-    programs::{Programs, Scope},
+    origins::words,
+    programs::{Programs, Scope, exempt},
 };
 
 mod folder;
@@ -179,11 +179,10 @@ fn load(folder: &Folder, spec: &PodSpec<'_>) -> Result<Programs, EbpfError> {
     let mut ports: Vec<u32> = spec.gate_ports.iter().copied().map(u32::from).collect();
     ports.extend([intake, responder]);
     let own: Vec<Words> = spec.own.iter().copied().map(words).collect();
-    let exempt: Vec<Cgroup> = spec.exempt.iter().copied().map(halves).collect();
     programs.fill("GATE_PORTS", &ports)?;
     programs.fill("OWN", &own)?;
-    if !exempt.is_empty() {
-        programs.fill("EXEMPT", &exempt)?;
+    if !spec.exempt.is_empty() {
+        exempt(programs.take_as("EXEMPT")?, spec.exempt)?;
     }
     folder.give(spec.gate_uid, spec.gate_gid)?;
     Ok(programs)

@@ -4,11 +4,11 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::{
     Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, Map, MapData, MapError, RingBuf},
+    maps::{Array, HashMap, Map, MapData, MapError},
     programs::{Program, ProgramError},
     util::KernelVersion,
 };
-use ebpf_shared::{CALLED_CONSTANT, NAMED_CONSTANT};
+use ebpf_shared::{CALLED_CONSTANT, EXEMPTIONS, Exempt, NAMED_CONSTANT};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::{Attempts, EbpfError, OBJECT, kernel, origins::Origins};
@@ -118,30 +118,48 @@ impl Programs {
         name: &'static str,
         keys: &[K],
     ) -> Result<(), EbpfError> {
-        let map = self.object.take_map(name).ok_or(EbpfError::Object(name))?;
-        let mut set = HashMap::try_from(map).map_err(|error| load_error(name, error))?;
+        let mut set = self.take_as::<HashMap<_, _, _>>(name)?;
         fill(&mut set, keys).map_err(|error| EbpfError::Map { name, source: Box::new(error) })
     }
 
     /// Takes the list of redirected connections out of the object.
     pub(crate) fn origins(&mut self) -> Result<Origins, EbpfError> {
-        let map = self.take("ORIGINAL")?;
-        HashMap::try_from(map).map(Origins::new).map_err(|error| load_error("ORIGINAL", error))
+        self.take_as("ORIGINAL").map(Origins::new)
     }
 
     /// Takes the ring of refused attempts out of the object.
     pub(crate) fn attempts(&mut self) -> Result<Attempts, EbpfError> {
-        let map = self.take("EVENTS")?;
-        RingBuf::try_from(map).map(Attempts::new).map_err(|error| load_error("EVENTS", error))
+        self.take_as("EVENTS").map(Attempts::new)
     }
 
-    fn take(&mut self, name: &'static str) -> Result<Map, EbpfError> {
-        self.object.take_map(name).ok_or(EbpfError::Object(name))
+    /// Takes a map out of the object.
+    pub(crate) fn take_as<T: TryFrom<Map, Error = MapError>>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<T, EbpfError> {
+        let map = self.object.take_map(name).ok_or(EbpfError::Object(name))?;
+        T::try_from(map).map_err(|error| load_error(name, error))
     }
 }
 
+/// Makes exactly `cgroups` exempt.
+pub(crate) fn exempt(mut map: Array<MapData, Exempt>, cgroups: &[u64]) -> Result<(), EbpfError> {
+    const NAME: &str = "EXEMPT";
+    let mut all = [0; EXEMPTIONS];
+    if cgroups.len() > all.len() {
+        return Err(EbpfError::Map {
+            name: NAME,
+            source: "four cgroups are exempt at most".into(),
+        });
+    }
+    for (to, from) in all.iter_mut().zip(cgroups) {
+        *to = *from;
+    }
+    map.set(0, all, 0).map_err(|error| EbpfError::Map { name: NAME, source: Box::new(error) })
+}
+
 /// What is new comes in before what is old goes out.
-pub(crate) fn fill<K: Pod + PartialEq>(
+fn fill<K: Pod + PartialEq>(
     set: &mut HashMap<MapData, K, u32>,
     keys: &[K],
 ) -> Result<(), MapError> {

@@ -20,7 +20,7 @@ use std::{
     thread,
 };
 
-use tollgate_ebpf::{EbpfError, Enforcement, Links, Ports, Redirection};
+use tollgate_ebpf::{Attempts, EbpfError, Enforcement, Links, Ports, Redirection};
 
 /// Not the defaults, so that a program that ignores its constants is seen.
 const PORTS: Ports = Ports { intake: 26801, responder: 26853 };
@@ -37,6 +37,14 @@ s.settimeout(5)
 def show(at):
     return "[%s]:%d" % at[:2] if ":" in at[0] else "%s:%d" % at[:2]
 try:
+    if kind == "bind":
+        s.bind((host, int(port)))
+        print("bound")
+        sys.exit()
+    if kind == "mark":
+        s.setsockopt(socket.SOL_SOCKET, 36, 7)
+        print("set")
+        sys.exit()
     if kind == "send":
         s.sendto(b"?", (host, int(port)))
         answer, sender = s.recvfrom(512)
@@ -390,6 +398,67 @@ fn datagrams_and_raw_sockets_are_refused_as_in_a_run() {
         assert_eq!(group.probe("ask", "192.0.2.1:443"), "error 1");
         assert_eq!(group.probe("send", "[2001:db8::1]:443"), "error 1");
         assert!(group.probe("connect", "127.0.0.1:9").contains("error 111"), "loopback is free");
+    });
+}
+
+/// Everything that was refused, as technique and destination.
+fn told(attempts: &mut Attempts) -> Vec<(&'static str, Option<String>)> {
+    std::iter::from_fn(|| attempts.next())
+        .map(|attempt| (attempt.technique.name(), attempt.destination.map(|at| at.to_string())))
+        .collect()
+}
+
+#[test]
+fn the_ports_of_the_gate_are_bound_by_nobody_that_is_attached_and_every_refusal_is_told_once() {
+    in_a_network(|redirection| {
+        let group = Group::new("ports");
+        let _links = group.attach(&redirection);
+        let mut attempts = redirection.attempts().unwrap();
+        assert!(redirection.attempts().is_none(), "the ring has one reader");
+        for at in ["127.0.0.1:26801", "0.0.0.0:26853", "[::]:26801"] {
+            assert_eq!(group.probe("bind", at), "error 1", "{at}");
+            assert_eq!(told(&mut attempts), [("bind_gate_port", Some(at.to_owned()))]);
+        }
+        // The gate listens at 53 in no network but a run's, and other ports are anybody's.
+        for at in ["127.0.0.1:53", "127.0.0.1:16801", "[::1]:8080"] {
+            assert_eq!(group.probe("bind", at), "bound");
+        }
+        assert_eq!(group.probe("connect", "127.0.0.1:26853"), "error 1");
+        assert_eq!(group.probe("ask", "192.0.2.1:443"), "error 1");
+        let there = group.probe_in("unshare --net", "connect", "192.0.2.1:80");
+        assert_eq!(there, "error 1");
+        let at = |at: &str| Some(at.to_owned());
+        assert_eq!(
+            told(&mut attempts),
+            [
+                ("gate_port", at("127.0.0.1:26853")),
+                ("datagram", at("192.0.2.1:443")),
+                ("elsewhere", at("192.0.2.1:80")),
+            ]
+        );
+        // Where there is no gate its ports are anybody's.
+        assert_eq!(group.probe_in("unshare --net", "bind", "0.0.0.0:26801"), "bound");
+    });
+}
+
+#[test]
+fn in_a_run_the_gates_ports_are_refused_and_told() {
+    in_a_network(|_| {
+        let group = Group::new("run");
+        let mut enforcement = Enforcement::attach(File::open(&group.0).unwrap().as_fd()).unwrap();
+        let mut attempts = enforcement.attempts().unwrap();
+        assert!(enforcement.attempts().is_none(), "the ring has one reader");
+        for at in ["127.0.0.1:16801", "[::1]:16853"] {
+            for kind in ["bind", "connect", "ask"] {
+                assert_eq!(group.probe(kind, at), "error 1", "{kind} {at}");
+            }
+        }
+        let names: Vec<_> = told(&mut attempts).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["bind_gate_port", "gate_port", "gate_port"].repeat(2));
+        // Who listens there takes nothing from the gate: questions go to the responder.
+        assert_eq!(group.probe("bind", "127.0.0.2:53"), "bound");
+        // Packets and options are not looked at: there is nowhere to go.
+        assert_eq!(group.probe("mark", "192.0.2.1:80"), "set");
     });
 }
 

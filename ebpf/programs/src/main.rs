@@ -30,7 +30,7 @@ use tollgate_ebpf_shared::{
 use crate::{
     address::{local, v4, v6, write4, write6},
     destination::{DGRAM, Fate, Gate, STREAM, TCP, UDP, Whereto},
-    governed::{caller, is_exempt},
+    governed::{caller, halves, is_exempt},
     refusal::{Attempt, nowhere},
 };
 
@@ -82,7 +82,7 @@ pub fn sock_create(cx: SockContext) -> i32 {
         refusal::by_caller(&attempt, cgroup);
         return REFUSE;
     }
-    if is_exempt(&cgroup) {
+    if is_exempt(cgroup) {
         // SAFETY: the verifier checks that the field may be written.
         unsafe { (&raw mut (*cx.sock).mark).write_volatile(MARK) };
     }
@@ -163,7 +163,7 @@ pub fn setsockopt(cx: SockoptContext) -> i32 {
     };
     if option::is_kept_back(level, name) {
         let cgroup = caller();
-        if !is_exempt(&cgroup) {
+        if !is_exempt(cgroup) {
             let technique = Technique::SocketOption;
             let option = (level as u32) << 16 | (name as u32 & 0xffff);
             let (family, protocol) = family_and_protocol(&cx);
@@ -189,8 +189,8 @@ pub fn egress(cx: SkBuffContext) -> i32 {
         return ALLOW;
     }
     // SAFETY: the kernel passes a valid context.
-    let cgroup = governed::cgroup(unsafe { bpf_skb_cgroup_id(cx.as_ptr().cast()) });
-    if is_exempt(&cgroup) {
+    let cgroup = unsafe { bpf_skb_cgroup_id(cx.as_ptr().cast()) };
+    if is_exempt(cgroup) {
         return ALLOW;
     }
     let packet::Headers { family, protocol, destination } = packet::headers(&cx);
@@ -260,7 +260,7 @@ fn is_elsewhere(cx: &SockAddrContext) -> bool {
 
 #[inline(always)]
 fn connect(cx: &SockAddrContext, to: &Whereto) -> Fate {
-    if is_exempt(&caller()) {
+    if is_exempt(caller()) {
         // Also the gate makes nothing that could not be read.
         match to.protocol() {
             TCP | UDP => Fate::Allow,
@@ -275,7 +275,7 @@ fn connect(cx: &SockAddrContext, to: &Whereto) -> Fate {
 
 #[inline(always)]
 fn datagram(cx: &SockAddrContext, to: &Whereto) -> Fate {
-    if is_exempt(&caller()) {
+    if is_exempt(caller()) {
         Fate::Allow
     } else if is_elsewhere(cx) {
         to.elsewhere()
@@ -288,7 +288,7 @@ fn datagram(cx: &SockAddrContext, to: &Whereto) -> Fate {
 fn bind(cx: &SockAddrContext, at: &Whereto) -> i32 {
     let wanted = at.endpoint();
     let cgroup = caller();
-    if !governed::is_gate_port(wanted.port as u16) || is_exempt(&cgroup) || is_elsewhere(cx) {
+    if !governed::is_gate_port(wanted.port as u16) || is_exempt(cgroup) || is_elsewhere(cx) {
         return ALLOW;
     }
     report(cx, at, Technique::BindGatePort);
@@ -311,7 +311,7 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
         Fate::Stay => {
             // SAFETY: the pointer is null or valid for the duration of the call.
             if let Some(kept) = unsafe { WANTED.get_ptr_mut(cx).as_mut() } {
-                kept.origin.cgroup = caller();
+                kept.origin.cgroup = halves(caller());
             }
             return;
         }
@@ -323,7 +323,7 @@ fn remember(cx: &SockAddrContext, to: &Whereto, fate: &Fate) {
             return;
         }
     };
-    let origin = Origin { wanted: to.endpoint(), cgroup: caller() };
+    let origin = Origin { wanted: to.endpoint(), cgroup: halves(caller()) };
     let mut value = Redirected { origin, wire };
     // SAFETY: as above; a socket whose storage cannot be made publishes nothing and is closed by the gate.
     if let Some(kept) = unsafe { WANTED.get_or_insert_ptr_mut(cx, Some(&mut value)).as_mut() } {

@@ -2,14 +2,15 @@
 
 use core::mem::MaybeUninit;
 
-use crate::words;
 use aya_ebpf::{
     Global,
     btf_maps::{PerCpuArray, RingBuf},
     helpers::{bpf_get_current_pid_tgid, bpf_get_current_uid_gid, generated::bpf_get_current_comm},
     macros::btf_map,
 };
-use tollgate_ebpf_shared::{Cgroup, Endpoint, RING, Refused, TECHNIQUES, Technique};
+use tollgate_ebpf_shared::{Endpoint, RING, Refused, TECHNIQUES, Technique};
+
+use crate::{governed::halves, words};
 
 /// How often each technique was refused.
 #[btf_map]
@@ -46,7 +47,7 @@ pub struct Attempt {
 
 /// By the process that is in a system call.
 #[inline(always)]
-pub fn by_caller(attempt: &Attempt, cgroup: Cgroup) {
+pub fn by_caller(attempt: &Attempt, cgroup: u64) {
     let comm = if CALLED.load() == 0 { words::zeros() } else { caller_name() };
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     report(attempt, cgroup, (pid, bpf_get_current_uid_gid() as u32), comm);
@@ -65,7 +66,7 @@ fn caller_name() -> [u8; 16] {
 
 /// By the process that sets a socket option, which older kernels do not name.
 #[inline(always)]
-pub fn by_option(attempt: &Attempt, cgroup: Cgroup) {
+pub fn by_option(attempt: &Attempt, cgroup: u64) {
     if NAMED.load() == 0 {
         report(attempt, cgroup, (0, bpf_get_current_uid_gid() as u32), words::zeros());
     } else {
@@ -75,13 +76,13 @@ pub fn by_option(attempt: &Attempt, cgroup: Cgroup) {
 
 /// By a socket whose packet is on its way out, whoever runs at the time.
 #[inline(always)]
-pub fn by_socket(attempt: &Attempt, cgroup: Cgroup, uid: u32) {
+pub fn by_socket(attempt: &Attempt, cgroup: u64, uid: u32) {
     report(attempt, cgroup, (0, uid), words::zeros());
 }
 
 /// A full ring loses the event and never the count.
 #[inline(always)]
-fn report(attempt: &Attempt, cgroup: Cgroup, (pid, uid): (u32, u32), comm: [u8; 16]) {
+fn report(attempt: &Attempt, cgroup: u64, (pid, uid): (u32, u32), comm: [u8; 16]) {
     let technique = attempt.technique as u32;
     if let Some(count) = COUNTERS.get_ptr_mut(technique) {
         // SAFETY: the slot is this processor's own; two programs on it at once could lose one count, and no more.
@@ -94,7 +95,7 @@ fn report(attempt: &Attempt, cgroup: Cgroup, (pid, uid): (u32, u32), comm: [u8; 
         family: attempt.family,
         protocol: attempt.protocol,
         option: attempt.option,
-        cgroup,
+        cgroup: halves(cgroup),
         destination: attempt.destination,
         comm,
     };

@@ -121,6 +121,10 @@ pub const CONNECTIONS: usize = 65_536;
 /// Cgroups that may be exempt at once: one gate, and as many again while it is replaced.
 pub const EXEMPTIONS: usize = 4;
 
+/// The ids of the cgroups that are exempt; 0 is nobody's. One value of an array, which every packet is compared with
+/// without a call.
+pub type Exempt = [u64; EXEMPTIONS];
+
 /// Addresses of its own that a pod may have.
 pub const OWN_ADDRESSES: usize = 64;
 

@@ -1,6 +1,7 @@
 //! One answer: decode, scan, judge, release or cut.
 
 pub mod body;
+pub(crate) mod echo;
 mod hold;
 
 use std::pin::Pin;
@@ -20,6 +21,7 @@ use http_body_util::{BodyExt, Full};
 use wire::{AnswerTerms, CutState, Decoder, Heard, HeardKind};
 
 use crate::answer::body::{AnswerBody, Releaser};
+use crate::answer::echo::Echo;
 use crate::answer::hold::Hold;
 use crate::exchange::settle::Ended;
 use crate::exchange::{Exchange, Reply};
@@ -46,11 +48,13 @@ pub(crate) struct Carried {
 
 /// Follows an answer to its end and settles it.
 pub(crate) async fn carry(carried: Carried) {
-    let Carried { exchange, sent, mut terms, judge, reply } = carried;
+    let Carried { mut exchange, sent, mut terms, judge, reply } = carried;
     let Sent { response, connection } = sent;
     let (mut head, body) = response.into_parts();
     terms.head_only |= matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     let decoder = exchange.dialect.answer(&exchange.endpoint, &terms, &head);
+    let echo = exchange.echo.take();
+    let echoed = echo.as_ref().map_or(Ok(()), |echo| echo.head(&head.headers));
     let events = is_event_stream(&head.headers);
     let ended = Ended::answered(&head, events);
     headers::inbound(&mut head.headers);
@@ -61,10 +65,14 @@ pub(crate) async fn carry(carried: Carried) {
         ended,
         body,
         scanner: AnswerScanner::default(),
+        echo,
         hold: Hold::default(),
         event: 0,
         bytes_in: 0,
     });
+    if let Err(refusal) = echoed {
+        return following.refuse(refusal, reply);
+    }
     match decoder {
         Ok(decoder) if following.is_whole() => {
             following.whole(head, decoder, connection, reply).await;
@@ -86,6 +94,8 @@ struct Following {
     ended: Ended,
     body: AnswerStream,
     scanner: AnswerScanner,
+    /// The key that was put in, which must not come back.
+    echo: Option<Box<Echo>>,
     hold: Hold,
     /// Number of the next event.
     event: u64,
@@ -367,6 +377,10 @@ impl Following {
             .map_err(|missing| secrets_refusal(missing.into()))?;
             all.found.extend(sight.found);
             all.waits_from = sight.waits_from;
+        }
+        if let Some(echo) = &mut self.echo {
+            echo.hear(self.event, heard)?;
+            all.waits_from = all.waits_from.into_iter().chain(echo.waits_from()).min();
         }
         Ok(all)
     }

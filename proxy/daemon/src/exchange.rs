@@ -28,6 +28,7 @@ use wire::Dialect;
 
 use crate::answer;
 use crate::answer::body::AnswerBody;
+use crate::answer::echo::Echo;
 use crate::clock;
 use crate::gate::Gate;
 use crate::intake::Connection;
@@ -145,6 +146,8 @@ pub(crate) struct Exchange {
     pub(crate) live: Guard,
     pub(crate) booked: Option<Booked>,
     pub(crate) used: Option<KeyUsed>,
+    /// The real key that was put in, as it is sought in the answer.
+    pub(crate) echo: Option<Box<Echo>>,
     span: ExchangeSpan,
     work: Work,
     /// Its decision to forward is on disk, and how it ended is not written yet.
@@ -204,6 +207,7 @@ impl Exchange {
             case: Case::opened(id, received),
             booked: None,
             used: None,
+            echo: None,
             span,
             work: Work::default(),
             open: false,

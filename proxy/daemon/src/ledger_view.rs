@@ -32,7 +32,7 @@ pub(crate) enum Said {
     /// An exchange ended.
     Outcome(Box<Outcome>),
     /// A run began or ended.
-    Run(Run),
+    Run(Box<Run>),
     /// A kill switch was set.
     Killed(Switched),
     /// A kill switch was lifted.
@@ -54,7 +54,7 @@ impl Said {
         let said = match entry.kind {
             Kind::Decision => body.read().map(|decided| trails.resolve(decided)),
             Kind::Outcome => body.read().map(|outcome| Self::Outcome(Box::new(outcome))),
-            Kind::Run => body.read().map(Self::Run),
+            Kind::Run => body.read().map(|run| Self::Run(Box::new(run))),
             Kind::Kill => body.read().map(Self::Killed),
             Kind::Unkill => body.read().map(Self::Unkilled),
             Kind::Budget => body.read().map(Self::Budget),

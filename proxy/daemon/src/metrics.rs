@@ -72,10 +72,8 @@ pub struct Metrics {
     pub upstream_errors: IntCounterVec,
     /// Virtual keys that were not accepted, by `reason`; see [`Metrics::key_refused`].
     pub key_refusals: IntCounterVec,
-    /// Clients that did not take the gate's certificate, by `reason`: the [`Distrust`].
-    pub distrust: IntCounterVec,
-    /// Certificates that were not made because an agent asked for too many names.
-    pub unminted: IntCounter,
+    /// What became of the gate's certificates.
+    pub certificates: Certificates,
     /// The state of the process.
     pub standing: Standing,
     /// What the exporters of traces and metrics do.
@@ -109,6 +107,15 @@ pub struct Standing {
     pub policy_current: IntGauge,
     /// Workloads attached, by the `mode` of their enforcement.
     pub attached: IntGaugeVec,
+}
+
+/// What became of the certificates that the gate shows to agents.
+#[derive(Debug, Clone)]
+pub struct Certificates {
+    /// Clients that did not take one, by `reason`: the [`Distrust`].
+    pub distrusted: IntCounterVec,
+    /// Those that were not made because an agent asked for too many names.
+    pub unminted: IntCounter,
 }
 
 /// What became of spans and batches, by `sink`.
@@ -181,8 +188,7 @@ impl Metrics {
             first_byte: to.seconds("tollgate_first_byte_seconds", FIRST_BYTE, 0.000_5, 16)?,
             upstream_errors: to.counters("tollgate_upstream_errors_total", UPSTREAM, &["kind"])?,
             key_refusals: to.counters("tollgate_key_refusals_total", KEYS, &["reason"])?,
-            distrust: to.counters("tollgate_untrusting_clients_total", DISTRUST, &["reason"])?,
-            unminted: to.counter("tollgate_unminted_certificates_total", UNMINTED)?,
+            certificates: Certificates::new(&to)?,
             standing: Standing::new(&to)?,
             telemetry: Exports::new(&to)?,
         };
@@ -203,7 +209,7 @@ impl Metrics {
             self.key_refusals.with_label_values(&[fault.name()]);
         }
         for way in Distrust::ALL {
-            self.distrust.with_label_values(&[way.name()]);
+            self.certificates.distrusted.with_label_values(&[way.name()]);
         }
         for step in Step::ALL {
             self.traffic.added.with_label_values(&[step.name()]);
@@ -378,6 +384,15 @@ impl Traffic {
                 &["provider", "model", "kind"],
             )?,
             genai: GenAi::new(to)?,
+        })
+    }
+}
+
+impl Certificates {
+    fn new(to: &Register) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            distrusted: to.counters("tollgate_untrusting_clients_total", DISTRUST, &["reason"])?,
+            unminted: to.counter("tollgate_unminted_certificates_total", UNMINTED)?,
         })
     }
 }

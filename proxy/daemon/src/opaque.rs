@@ -143,7 +143,7 @@ fn opened(connection: &Connection, subject: &Subject, route: &Route) -> io::Resu
 
 async fn resolve(subject: &Subject, route: &Route) -> Result<Option<Resolved>, ResolveError> {
     let (Subject { run, terms, .. }, Route { host, port, .. }) = (subject, route);
-    let observed = terms.mode == Mode::Observe && terms.credential_for(host, None).is_none();
+    let observed = terms.mode == Mode::Observe && terms.credential_for(host, *port, None).is_none();
     if !terms.admits(host, *port) && !observed {
         return Ok(None);
     }

@@ -70,12 +70,13 @@ impl Route {
 
     /// Where it goes, as the chain judges it.
     pub(crate) fn fact(&self, terms: &Terms, key: Option<&str>, meant: bool) -> Destination {
-        let credential = terms.credential_for(&self.host, key).map(|held| held.name.clone());
+        let held = terms.credential_for(&self.host, self.port, key);
+        let credential = held.map(|held| held.name.clone());
         Destination {
             host: self.host.clone(),
             port: self.port,
             scheme: self.scheme,
-            agrees: self.agrees && meant && is_fit(self.scheme, credential.as_deref()),
+            agrees: self.agrees && meant && is_fit(self.scheme, self.port, held.map(|held| held.port)),
             credential,
         }
     }
@@ -105,12 +106,14 @@ impl Route {
     }
 }
 
-/// Whether a connection of this scheme is one to a host at which the gate holds `credential`. A real
-/// key is for who proves to be that host: in clear nobody does, and everybody on the way reads it.
-pub(crate) const fn is_fit(scheme: Scheme, credential: Option<&str>) -> bool {
-    match scheme {
-        Scheme::Https | Scheme::Opaque => true,
-        Scheme::Http => credential.is_none(),
+/// Whether a connection of this scheme to this port is one to a host at which the gate puts a credential in at port
+/// `held`. A real key is for who proves to be that host: in clear nobody does, and everybody on the way reads it; and
+/// what else answers there, at another port, is another service.
+pub(crate) const fn is_fit(scheme: Scheme, port: u16, held: Option<u16>) -> bool {
+    match (scheme, held) {
+        (Scheme::Opaque, _) | (_, None) => true,
+        (Scheme::Http, Some(_)) => false,
+        (Scheme::Https, Some(held)) => port == held,
     }
 }
 
@@ -139,9 +142,17 @@ mod tests {
 
     #[test]
     fn a_host_with_a_credential_is_not_spoken_to_in_clear() {
-        assert!(!is_fit(Scheme::Http, Some("openai")));
-        assert!(is_fit(Scheme::Https, Some("openai")));
-        assert!(is_fit(Scheme::Http, None));
+        assert!(!is_fit(Scheme::Http, 80, Some(443)));
+        assert!(!is_fit(Scheme::Http, 443, Some(443)));
+        assert!(is_fit(Scheme::Https, 443, Some(443)));
+        assert!(is_fit(Scheme::Http, 80, None));
+    }
+
+    #[test]
+    fn a_host_with_a_credential_is_spoken_to_at_the_credentials_port_only() {
+        assert!(!is_fit(Scheme::Https, 8443, Some(443)));
+        assert!(is_fit(Scheme::Https, 8443, Some(8443)));
+        assert!(is_fit(Scheme::Https, 8443, None));
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub struct Held {
     pub name: String,
     /// What kind it is.
     pub kind: &'static Kind,
+    /// The one port at which it is put in.
+    pub port: u16,
 }
 
 /// A provider of this deployment's own.
@@ -116,13 +118,17 @@ impl Terms {
         }
     }
 
-    /// The credential that the gate puts in at `host`: the one that the caller's key stands for, where
-    /// it is of this host, and the host's first otherwise.
+    /// The credential that the gate holds for `host`: of those that it puts in at `port`, or else of all, the one
+    /// that the caller's key stands for, or else the first. At another port than its own it is not put in.
     #[must_use]
-    pub fn credential_for(&self, host: &str, key: Option<&str>) -> Option<&Held> {
+    pub fn credential_for(&self, host: &str, port: u16, key: Option<&str>) -> Option<&Held> {
         let held = self.holdings.at(host);
-        let own = key.and_then(|name| held.iter().find(|held| held.name == name));
-        own.or_else(|| held.first())
+        let here = || held.iter().filter(|held| held.port == port);
+        let own = key.and_then(|name| {
+            let own = |held: &&Held| held.name == name;
+            here().find(own).or_else(|| held.iter().find(own))
+        });
+        own.or_else(|| here().next()).or_else(|| held.first())
     }
 
     /// Whether `value` is exactly what the gate would set in this place itself.

@@ -179,7 +179,7 @@ fn gate() {
     let origins = match &word[..length] {
         b"rules" => Origins::Rules,
         b"cgroup" => match Enforcement::attach(fds.pop().unwrap().as_fd()) {
-            Ok(enforcement) => Origins::Programs(enforcement),
+            Ok(enforcement) => Origins::Programs(Box::new(enforcement)),
             Err(error) => {
                 send_fds(&front, error.to_string().as_bytes(), &[]).unwrap();
                 return;
@@ -196,7 +196,7 @@ fn gate() {
 
 /// Who knows where a connection wanted to go.
 enum Origins {
-    Programs(Enforcement),
+    Programs(Box<Enforcement>),
     Rules,
 }
 

@@ -45,6 +45,7 @@ fn main() {
         ["peer", path] => print(peer(path)),
         ["race", good, bad] => race(good, bad),
         ["dup-race", good, bad] => dup_race(good, bad),
+        ["link-race", good, bad] => link_race(good, bad),
         ["tcp-nonblocking", to] => print(nonblocking(to.parse().unwrap())),
         ["full-backlog", path] => full_backlog(path),
         ["handler", path] => print(interrupted(path)),
@@ -88,7 +89,7 @@ fn address(path: &str) -> (libc::sockaddr_un, libc::socklen_t) {
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = 1;
     for (to, from) in address.sun_path.iter_mut().zip(path.bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([from]);
     }
     (address, libc::socklen_t::try_from(2 + path.len() + 1).unwrap())
 }
@@ -247,6 +248,36 @@ fn dup_race(good: &str, bad: &str) {
     }
     over.store(true, Ordering::Relaxed);
     mover.join().unwrap();
+    println!("{connected} {refused}");
+}
+
+/// One thread connects by a link that another turns between a socket made here and one made outside.
+fn link_race(good: &str, bad: &str) {
+    let listener = UnixListener::bind(good).unwrap();
+    thread::spawn(move || listener.incoming().for_each(drop));
+    let link = format!("{good}.link");
+    std::os::unix::fs::symlink(good, &link).unwrap();
+    let (over, turning) = (Arc::new(AtomicBool::new(false)), link.clone());
+    let (ended, targets) = (Arc::clone(&over), [good.to_owned(), bad.to_owned()]);
+    let turner = thread::spawn(move || {
+        let fresh = format!("{turning}.fresh");
+        while !ended.load(Ordering::Relaxed) {
+            for target in &targets {
+                std::os::unix::fs::symlink(target, &fresh).unwrap();
+                std::fs::rename(&fresh, &turning).unwrap();
+            }
+        }
+    });
+    let (mut connected, mut refused) = (0_u32, 0_u32);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        match connect(socket(libc::AF_UNIX, KIND).unwrap().as_raw_fd(), &link) {
+            Ok(()) => connected += 1,
+            Err(_) => refused += 1,
+        }
+    }
+    over.store(true, Ordering::Relaxed);
+    turner.join().unwrap();
     println!("{connected} {refused}");
 }
 

@@ -39,6 +39,7 @@ pub use front::{NEEDED, front};
 pub use identity::Identity;
 pub use init::init_if_asked;
 pub use listeners::{DNS_PORT, INTAKE_PORT, Listeners, RESPONDER_PORT};
+pub use mountinfo::{Mounted, mounts};
 pub use places::Places;
 pub use ports::{Connector, Ports};
 pub use redirect::original_destination;

@@ -1,13 +1,24 @@
 //! Reads the list of mounts as the kernel writes it.
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
+use std::{ffi::OsString, io, os::unix::ffi::OsStringExt as _, path::PathBuf};
 
 /// One mount: what of its file system is where, and of which type that is.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Mounted {
-    pub(crate) root: PathBuf,
-    pub(crate) point: PathBuf,
-    pub(crate) kind: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// The folder or file of its file system that is at its top.
+    pub root: PathBuf,
+    /// Where it is.
+    pub point: PathBuf,
+    /// The type of its file system, such as `ext4`.
+    pub kind: String,
+}
+
+/// All mounts that this process sees.
+///
+/// # Errors
+/// When their list cannot be read.
+pub fn mounts() -> io::Result<Vec<Mounted>> {
+    Ok(read(&String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo")?)))
 }
 
 /// Reads the text of `/proc/self/mountinfo`; a line that is none is left out.

@@ -94,9 +94,9 @@ impl Network {
             let namespaces = userns::enter_new()?;
             bring_up()
                 .and_then(|()| own_everything())
-                .map_err(|error| userns::refused("bringing loopback up", error))?;
+                .map_err(|error| userns::refused("bringing loopback up", &error))?;
             let mut listeners = Listeners::open()
-                .map_err(|error| userns::refused("opening the gate's listeners", error))?;
+                .map_err(|error| userns::refused("opening the gate's listeners", &error))?;
             // Before a program may keep a capability: the connector is to have none.
             ports.open_inside(&mut listeners).map_err(|error| error.to_string())?;
             redirect::lead(&listeners)?;

@@ -36,9 +36,9 @@ const GATE: [u16; 7] = [INTAKE_PORT, RESPONDER_PORT, DNS_PORT, 16802, 16806, 168
 /// The ports that a run shares with its host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ports {
-    /// Inside, 127.0.0.1 and ::1 at these ports are the host's (`--reach-port`).
+    /// Inside, `127.0.0.1` and `::1` at these ports are the host's (`--reach-port`).
     pub reach: Vec<u16>,
-    /// On the host, 127.0.0.1 and ::1 at these ports are the command's (`--publish-port`).
+    /// On the host, `127.0.0.1` and `::1` at these ports are the command's (`--publish-port`).
     pub publish: Vec<u16>,
 }
 
@@ -96,14 +96,12 @@ fn listen(flag: &'static str, ports: &[u16]) -> Result<Vec<(u16, TcpListener)>, 
     let mut open = Vec::new();
     for &port in ports {
         let at = |ip: &str, error: io::Error| {
-            let why = match error.kind() {
-                io::ErrorKind::AddrInUse => format!(
+            let why = if error.kind() == io::ErrorKind::AddrInUse {
+                format!(
                     "another program listens at {ip} already: end it, or let the command listen elsewhere"
-                ),
-                io::ErrorKind::PermissionDenied => {
-                    format!("listening at {ip} is not permitted below 1024 to this user: {error}")
-                }
-                _ => format!("listening at {ip}: {error}"),
+                )
+            } else {
+                format!("listening at {ip}: {error}")
             };
             LaunchError::Port { flag, port, why }
         };
@@ -120,7 +118,6 @@ fn listen(flag: &'static str, ports: &[u16]) -> Result<Vec<(u16, TcpListener)>, 
 
 /// Starts the connector in the network of the calling thread, executed anew: it holds nothing of this process. It ends
 /// when the last holder of the other end has closed it, which is the gate.
-#[expect(clippy::zombie_processes, reason = "it ends after this process has lost sight of it")]
 fn start_connector() -> io::Result<Connector> {
     let (gates, own) = UnixStream::pair()?;
     let mut command = Command::new("/proc/self/exe");
@@ -146,7 +143,7 @@ impl Connector {
         Self { socket: UnixStream::from(socket), turn: Mutex::new(()) }
     }
 
-    /// A connection to the command's 127.0.0.1 or ::1 at `port`. Blocks, one call at a time.
+    /// A connection to the command's `127.0.0.1` or `::1` at `port`. Blocks, one call at a time.
     ///
     /// # Errors
     /// When nothing listens there, or the run has ended.

@@ -108,7 +108,7 @@ fn nft(path: Option<&OsStr>) -> Result<PathBuf, String> {
 fn load(nft: &Path, rules: &str) -> Result<(), String> {
     let failed = |error: io::Error| format!("starting {}: {error}", nft.display());
     userns::keep_capabilities(CapabilitySet::NET_ADMIN)
-        .map_err(|error| userns::refused("keeping CAP_NET_ADMIN", error))?;
+        .map_err(|error| userns::refused("keeping CAP_NET_ADMIN", &error))?;
     let child = Command::new(nft)
         .args(["-f", "-"])
         .env_clear()

@@ -59,11 +59,14 @@ const FOLDERS: &[(&str, u8)] = &[
     ("/tmp/.X11-unix", 1),
     ("/tmp/.ICE-unix", 1),
     ("/tmp/tmux-%", 1),
+    ("/tmp/emacs%", 1),
     ("/run/user/%", 3),
     ("/run/screen/S-%", 1),
     ("~/.gnupg", 1),
     ("~/.ssh", 2),
     ("~/.docker/run", 1),
+    ("~/.docker/desktop", 1),
+    ("~/.1password", 1),
     ("~/.colima/default", 1),
 ];
 

@@ -57,11 +57,11 @@ where
         sys::exit_now(0);
     };
     drop(theirs);
-    let mut word = [0; 1024];
-    let heard = fds::recv(ours.as_fd(), &mut word);
+    let mut said = [0; 1024];
+    let heard = fds::recv(ours.as_fd(), &mut said);
     reap(child).map_err(step)?;
     let (length, came) = heard.map_err(step)?;
-    match word.get(..length) {
+    match said.get(..length) {
         Some(DONE) => Ok(came),
         Some([]) | None => Err(step(io::Error::other("it ended without a word"))),
         Some(why) => {
@@ -108,21 +108,26 @@ pub(crate) fn enter_new() -> Result<Namespaces, String> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     // SAFETY: this process has one thread, and shares no memory or descriptors with another.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWUSER | UnshareFlags::NEWNET) }
-        .map_err(|error| refused("making a user namespace", error.into()))?;
+        .map_err(|error| refused("making a user namespace", &error.into()))?;
     // A user may only map a group once groups cannot be left any more: leaving one opens what its members are refused.
-    write("/proc/self/setgroups", "deny")?;
-    write("/proc/self/gid_map", &format!("{gid} {gid} 1"))?;
-    write("/proc/self/uid_map", &format!("{uid} {uid} 1"))?;
+    for (file, line) in [
+        ("setgroups", "deny".to_owned()),
+        ("gid_map", format!("{gid} {gid} 1")),
+        ("uid_map", format!("{uid} {uid} 1")),
+    ] {
+        let path = format!("/proc/self/{file}");
+        write(&path, &line).map_err(|error| match uid {
+            // Since 5.12 (user_namespaces(7)): root's files could otherwise be given capabilities by who has none.
+            0 => format!("writing {path}: {error}; uid 0 needs CAP_SETFCAP for it, others nothing"),
+            _ => refused(&format!("writing {path}"), &error),
+        })?;
+    }
     Ok(Namespaces { user: namespace("user")?, network: namespace("net")? })
 }
 
-fn write(path: &str, line: &str) -> Result<(), String> {
-    // In one call and without making it: the kernel takes nothing else.
-    fs::OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(line.as_bytes()))
-        .map_err(|error| refused(&format!("writing {path}"), error))
+/// In one call and without making the file: the kernel takes nothing else.
+fn write(path: &str, line: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(line.as_bytes())
 }
 
 fn namespace(kind: &str) -> Result<OwnedFd, String> {
@@ -132,7 +137,7 @@ fn namespace(kind: &str) -> Result<OwnedFd, String> {
 }
 
 /// A step that the kernel or a security module refused to a user, with what to do about it.
-pub(crate) fn refused(step: &str, error: io::Error) -> String {
+pub(crate) fn refused(step: &str, error: &io::Error) -> String {
     let (found, next) = obstacle(|path| fs::read_to_string(path).ok());
     format!("{step}: {error}{found}; {next}, or use sudo")
 }
@@ -183,14 +188,14 @@ pub(crate) unsafe fn clone_into(namespaces: &Namespaces) -> Result<Cloned, Launc
         sys::exit_now(0);
     };
     drop(theirs);
-    let mut word = [0; 1024];
-    let heard = fds::recv(ours.as_fd(), &mut word);
+    let mut said = [0; 1024];
+    let heard = fds::recv(ours.as_fd(), &mut said);
     reap(between).map_err(fork)?;
     let (length, mut came) = heard.map_err(fork)?;
-    match (word.get(..length), came.pop()) {
+    match (said.get(..length), came.pop()) {
         (Some(DONE), Some(process)) => Ok(Cloned::Parent(process)),
-        (said, _) => {
-            let why = String::from_utf8_lossy(said.unwrap_or_default()).into_owned();
+        (other, _) => {
+            let why = String::from_utf8_lossy(other.unwrap_or_default()).into_owned();
             Err(LaunchError::UserNamespace { why })
         }
     }
@@ -210,7 +215,7 @@ unsafe fn step_inside(namespaces: &Namespaces) -> Result<Cloned, String> {
     }
     // SAFETY: by this function's contract there is one thread.
     let cloned = unsafe { sys::clone_beside() }
-        .map_err(|error| refused("making PID, mount and IPC namespaces", error))?;
+        .map_err(|error| refused("making PID, mount and IPC namespaces", &error))?;
     if matches!(cloned, Cloned::Child) {
         keep_capabilities(CapabilitySet::all())
             .map_err(|error| format!("keeping capabilities: {error}"))?;

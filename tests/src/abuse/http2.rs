@@ -152,6 +152,12 @@ fn heads() -> Vec<Case> {
         ended("upgrade_field", |d, n| with(d, n, &[], &[(b"upgrade", b"websocket")])),
         ended("te_field", |d, n| with(d, n, &[], &[(b"te", b"gzip")])),
         ended("h2_connect", |d, n| with(d, n, &[(":method", b"CONNECT")], &[])),
+        // RFC 8441: a WebSocket over HTTP/2, which nobody offered.
+        ended("extended_connect", |d, n| {
+            let connect = fields(d, &[(":method", b"CONNECT")], &[]);
+            let protocol = super::frames::field(b":protocol", b"websocket");
+            request(1, &[protocol, connect].concat(), &marked(n))
+        }),
     ]
 }
 

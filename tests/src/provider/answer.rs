@@ -1,5 +1,8 @@
 //! The answer before it has a format: what is thought, said and called, and what it costs.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::ask::Ask;
 use super::script::{Place, Reported};
 
@@ -52,12 +55,21 @@ impl Event {
     }
 }
 
+/// `say` with the key where it is named, in the form that is named.
+fn repeated(say: &str, key: &str) -> String {
+    let each = |form: &dyn Fn(u8) -> String| key.bytes().map(form).collect::<String>();
+    say.replace("{key}", key)
+        .replace("{key:base64}", &STANDARD.encode(format!("user:{key}")))
+        .replace("{key:percent}", &each(&|byte| format!("%{byte:02X}")))
+        .replace("{key:json}", &each(&|byte| format!("\\u{byte:04x}")))
+}
+
 impl Answer {
     /// The answer that the script in the question asks for. `key` is the credential that came with it.
     pub(super) fn to(ask: &Ask, key: &str) -> Self {
         let script = &ask.script;
         let mut text = match (&script.say, ask.has_result) {
-            (Some(say), _) => say.replace("{key}", key),
+            (Some(say), _) => repeated(say, key),
             (None, true) => "The tool has answered.".to_owned(),
             (None, false) => "Hello from the offline provider.".to_owned(),
         };

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, UPGRADE,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION,
+    UPGRADE,
 };
 use http::request::Parts;
 use http::uri::Authority;
@@ -173,6 +174,10 @@ fn exchange(dialect: Dialect, body: &[u8], credential: &str) -> Reply {
         Reply::json(StatusCode::OK, &document)
     };
     reply.headers.push(request_id(dialect));
+    let repeating = ask.script.header.as_ref().map(|name| HeaderName::from_bytes(name.as_bytes()));
+    if let (Some(Ok(name)), Ok(key)) = (repeating, HeaderValue::from_str(credential)) {
+        reply.headers.push((name, key));
+    }
     reply.script = ask.script;
     reply
 }
@@ -182,6 +187,11 @@ fn plain(head: &Parts, body: &Bytes) -> Reply {
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let told = json!({"method": head.method.as_str(), "path": path, "bytes": body.len(), "sha256": hex(body)});
     let script = Script::in_query(head.uri.query()).unwrap_or_default();
+    if let Some(Ok(to)) = script.goto.as_deref().map(HeaderValue::from_str) {
+        let mut reply = Reply::document(StatusCode::FOUND, "text/plain; charset=utf-8", "");
+        reply.headers.push((LOCATION, to));
+        return reply;
+    }
     match &script.say {
         Some(text) => Reply::document(StatusCode::OK, "text/plain; charset=utf-8", text.clone()),
         None => Reply::json(StatusCode::OK, &told),

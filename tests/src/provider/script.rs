@@ -2,7 +2,7 @@
 //!
 //! | directive | meaning |
 //! |---|---|
-//! | `say:TEXT` | answers TEXT, to the end of the line; `{key}` in it becomes the key that arrived |
+//! | `say:TEXT` | answers TEXT, to the end of the line; `{key}` in it becomes the key that arrived, `{key:base64}`, `{key:percent}` and `{key:json}` that key in another form |
 //! | `think` | thinks aloud before it answers |
 //! | `tool:NAME` | calls NAME, unless the conversation ends with a tool's result |
 //! | `args:JSON` | the call's arguments (no spaces) |
@@ -13,6 +13,8 @@
 //! | `slow:MS` | a pause before each event |
 //! | `stall[:N]` | falls silent after N events (half of them) and holds the connection |
 //! | `status:CODE` | answers this error |
+//! | `goto:URL` | sends the client there, with 302; from a host that is no model's |
+//! | `header:NAME` | puts the key that arrived into this header |
 //! | `truncate` `reset` | breaks off half-way: without an end, or with a TCP reset |
 //! | `short` `overlong` `double` | a `content-length` too large, too small, or a second answer behind the first |
 //! | `gzip` `br` `zstd` `deflate` | encodes the answer |
@@ -113,6 +115,10 @@ pub struct Script {
     pub stall: Option<Option<usize>>,
     /// The error to answer.
     pub status: Option<u16>,
+    /// Where the client is sent.
+    pub goto: Option<String>,
+    /// The header that repeats the key.
+    pub header: Option<String>,
     /// How the answer breaks.
     pub fault: Option<Fault>,
     /// How it is encoded.
@@ -173,6 +179,8 @@ impl Script {
             "slow" => self.pause = Some(Duration::from_millis(first?.parse().ok()?)),
             "stall" => self.stall = Some(first.map(str::parse).transpose().ok()?),
             "status" => self.status = Some(first?.parse().ok()?),
+            "goto" => self.goto = Some(word.strip_prefix("goto:")?.to_owned()),
+            "header" => self.header = Some(first?.to_owned()),
             "big" => self.big = Some(first?.parse().ok()?),
             "drip" => self.drip = Some(first?.parse().ok().filter(|bytes| *bytes > 0)?),
             "early" => self.early = true,

@@ -1,5 +1,9 @@
 //! What the command finds in its environment, and what the first line says of it.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
 use anyhow::{Result, ensure};
 use e2e::harness::Stand;
 use e2e::provider::KeySeen;
@@ -47,6 +51,34 @@ fn a_kept_variable_has_its_real_value_and_the_first_line_says_what_that_costs() 
         "{first}"
     );
     ensure!(first.contains("key sealed: OPENAI_API_KEY ·"), "{first}");
+    Ok(())
+}
+
+#[test]
+fn a_socket_that_is_shared_is_reached_named_and_recorded_and_another_is_not() -> Result<()> {
+    let stand = Stand::new()?;
+    let [path, other] = ["engine.sock", "other.sock"].map(|name| stand.home().join(name));
+    let engine = UnixListener::bind(&path)?;
+    let _other = UnixListener::bind(&other)?;
+    let ask = |at: &Path| format!("curl -s --unix-socket {} http://engine/; echo $?", at.display());
+    let shown = path.display().to_string();
+    let answered = std::thread::spawn(move || -> std::io::Result<()> {
+        let (mut asked, _) = engine.accept()?;
+        asked.read(&mut [0; 1024])?;
+        asked.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nready")
+    });
+    let script = [ask(&path), ask(&other)].join("; ");
+    let outcome = stand.gate(&["--share-socket", &shown])?.run(["sh", "-c", &script])?;
+    ensure!(outcome.stdout == "ready0\n7\n", "{outcome:?}");
+    answered.join().map_err(|_| anyhow::anyhow!("the engine panicked"))??;
+    let first = outcome.stderr.lines().next().unwrap_or_default();
+    ensure!(
+        first.contains(&format!("socket shared, who listens there is not governed: {shown}")),
+        "{first}"
+    );
+    let entry = stand.tollgate(&["inspect", "0", "--json"])?;
+    let recorded = format!("\"share_socket\":[\"{shown}\"]");
+    ensure!(entry.stdout.contains(&recorded), "{entry:?}");
     Ok(())
 }
 

@@ -36,6 +36,7 @@ agents:
 fn file(stand: &Stand, name: &str, text: &str) -> Result<PathBuf> {
     let path = stand.work().join(name);
     fs::write(&path, text)?;
+    stand.by().own(&path)?;
     Ok(path)
 }
 
@@ -238,7 +239,7 @@ fn a_key_in_a_file_is_adopted_and_a_virtual_one_put_in_its_place() -> Result<()>
 fn a_secret_comes_from_a_pipe_and_never_from_an_argument() -> Result<()> {
     let stand = Stand::new()?;
     let secret = file(&stand, "secret", &format!("{CANARY}-piped\n"))?;
-    let mut command = Command::new(tollgate()?);
+    let mut command = stand.by().command(&tollgate()?);
     command.args(["credential", "add", "piped", "--provider", "openai", "--json", "--state"]);
     command.arg(stand.state()).stdin(Stdio::from(fs::File::open(&secret)?));
     let sealed = command.output()?;
@@ -258,7 +259,10 @@ fn a_secret_comes_from_a_pipe_and_never_from_an_argument() -> Result<()> {
 fn a_terminal_does_not_show_the_secret_that_is_typed() -> Result<()> {
     let stand = Stand::new()?;
     let screen = Screen::open(&stand, 100, 20)?;
-    let (program, state) = (tollgate()?.display().to_string(), stand.state().display().to_string());
+    let user = stand.by().command(&tollgate()?);
+    let words = std::iter::once(user.get_program()).chain(user.get_args());
+    let program = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let state = stand.state().display().to_string();
     let add = |name: &str| {
         screen.line(&format!("{program} credential add {name} --provider openai --state {state}"))
     };

@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
     let effort = match arguments.next().as_deref() {
         Some("worker") => return worker::work(),
-        None => Effort { rounds: 41, connects: 2_000, milliseconds: 200 },
+        None => Effort { rounds: 31, connects: 1_000, milliseconds: 100 },
         Some("--quick") => Effort { rounds: 5, connects: 200, milliseconds: 20 },
         Some(other) => bail!("{other}: only --quick is known"),
     };
@@ -46,10 +46,15 @@ fn main() -> Result<()> {
         let added = with - without;
         (format!("{added:+.2} µs"), added <= 10.0)
     }));
+    let (near, far) = (stage::LOOPBACK, stage::FAR_TCP);
     for (name, kind, to, with) in [
-        ("datagrams over loopback (/s of processor)", "udp", stage::NEAR_UDP, agent),
-        ("datagrams of the gate over its interface (/s of processor)", "udp", stage::FAR_UDP, gate),
-        ("round trips over TCP, loopback (/s of processor)", "tcp", stage::ECHO, agent),
+        ("TCP by 32 KiB, loopback", "stream", near, agent),
+        ("TCP by 32 KiB, the gate's, interface", "stream", far, gate),
+        ("TCP by 1,400 bytes, loopback", "segments", near, agent),
+        ("TCP by 1,400 bytes, the gate's, interface", "segments", far, gate),
+        ("… with an empty program in the place of ours", "segments", far, &stage.empty),
+        ("UDP by 64 bytes, loopback", "udp", near, agent),
+        ("… with an empty program in the place of ours", "udp", near, &stage.empty),
     ] {
         let command = format!("{kind} {to} {milliseconds}");
         let pairs = Pairs::measure(rounds, (free, &command), (with, &command))?;
@@ -59,7 +64,11 @@ fn main() -> Result<()> {
         }));
     }
     let mut out = stdout().lock();
-    writeln!(out, "Medians of {rounds} pairs; in brackets the quartiles.\n")?;
+    writeln!(
+        out,
+        "Medians of {rounds} pairs; in brackets the quartiles. What is sent and read, per second of the processor: what \
+         else ran on the machine does not count.\n"
+    )?;
     writeln!(out, "| what | without | with the programs | difference | bar |")?;
     writeln!(out, "|---|---|---|---|---|")?;
     for line in lines {

@@ -3,15 +3,19 @@
 use std::{
     cell::RefCell,
     fs::{self, File},
-    io::{BufRead as _, BufReader, Write as _},
-    net::{IpAddr, TcpListener, UdpSocket},
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, TcpListener},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     sync::mpsc,
     thread,
 };
 
+use crate::worker::FAR;
 use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tollgate_ebpf::{GATE_PORTS, INTAKE_PORT, PodSpec, Ports, RESPONDER_PORT, install};
@@ -20,11 +24,8 @@ use tollgate_ebpf::{GATE_PORTS, INTAKE_PORT, PodSpec, Ports, RESPONDER_PORT, ins
 pub(crate) const INTAKE: &str = "127.0.0.1:16801";
 /// A server on the other side, where connections are redirected from.
 pub(crate) const FAR_TCP: &str = "10.77.0.1:80";
-/// Where nobody reads datagrams, on the other side and here.
-pub(crate) const FAR_UDP: &str = "10.77.0.1:9";
-pub(crate) const NEAR_UDP: &str = "127.0.0.1:9";
-/// Where bytes go there and back.
-pub(crate) const ECHO: &str = "127.0.0.1:7";
+/// Where workers listen themselves.
+pub(crate) const LOOPBACK: &str = "127.0.0.1:7";
 
 /// A process in a cgroup of its own; both end with this.
 pub(crate) struct Worker {
@@ -33,10 +34,11 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    fn start(group: PathBuf) -> Result<Self> {
+    fn start(group: PathBuf, far: &str) -> Result<Self> {
         fs::create_dir(&group).with_context(|| group.display().to_string())?;
         let mut child = Command::new("/proc/self/exe")
             .arg("worker")
+            .env(FAR, far)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -77,6 +79,9 @@ pub(crate) struct Stage {
     pub(crate) free: Worker,
     pub(crate) agent: Worker,
     pub(crate) gate: Worker,
+    /// Beside them too, with a program that does nothing.
+    pub(crate) empty: Worker,
+    _link: OwnedFd,
     _pod: Folder,
 }
 
@@ -96,16 +101,20 @@ impl Stage {
         unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS) }?;
         run("mount", "--make-rprivate /")?;
         run("mount", "-t bpf bpf /sys/fs/bpf")?;
-        interfaces()?;
+        let far = interfaces()?;
         serve()?;
         let root = hierarchy()?;
         let pod = root.join(format!("bench-{}", std::process::id()));
         fs::create_dir(&pod).with_context(|| pod.display().to_string())?;
         let folder = Folder(pod.clone());
+        let name = |which| root.join(format!("bench-{}-{which}", std::process::id()));
+        let empty = Worker::start(name("empty"), &far)?;
         let stage = Self {
-            free: Worker::start(root.join(format!("bench-{}-free", std::process::id())))?,
-            agent: Worker::start(pod.join("agent"))?,
-            gate: Worker::start(pod.join("gate"))?,
+            free: Worker::start(name("free"), &far)?,
+            _link: attach_empty(&empty.group)?,
+            empty,
+            agent: Worker::start(pod.join("agent"), &far)?,
+            gate: Worker::start(pod.join("gate"), &far)?,
             _pod: folder,
         };
         let own: [IpAddr; 1] = ["10.77.0.2".parse()?];
@@ -137,14 +146,13 @@ fn run(program: &str, arguments: &str) -> Result<()> {
     Ok(())
 }
 
-/// A pair of interfaces to a network in which nobody answers but to what is needed.
-fn interfaces() -> Result<()> {
+/// A pair of interfaces to another network, and what that is named.
+fn interfaces() -> Result<String> {
     let (tell, told) = mpsc::channel();
     // It holds its network until the process ends.
     thread::spawn(move || -> Result<()> {
         // SAFETY: only the network namespace of this thread changes.
         unsafe { unshare_unsafe(UnshareFlags::NEWNET) }?;
-        let _sink = UdpSocket::bind("0.0.0.0:9")?;
         tell.send(rustix::thread::gettid().as_raw_nonzero())?;
         loop {
             thread::park();
@@ -158,19 +166,46 @@ fn interfaces() -> Result<()> {
     for command in ["addr add 10.77.0.1/24 dev eth0", "link set eth0 up"] {
         run("nsenter", &format!("--net=/proc/{far}/ns/net ip {command}"))?;
     }
-    Ok(())
+    // The thread's folder is found among those of its process.
+    Ok(format!("/proc/{}/task/{far}/ns/net", std::process::id()))
 }
 
-/// The gate that closes what it accepts, and the place where nobody reads.
+/// The gate, which closes what it accepts.
 fn serve() -> Result<()> {
     let intake = TcpListener::bind(INTAKE)?;
     thread::spawn(move || while intake.accept().is_ok() {});
-    let sink = UdpSocket::bind(NEAR_UDP)?;
-    thread::spawn(move || {
-        let _sink = sink;
-        loop {
-            thread::park();
-        }
-    });
     Ok(())
+}
+
+/// Attaches a program of two instructions, "let it pass", to a cgroup: what is lost with it is the kernel's own share.
+fn attach_empty(cgroup: &Path) -> Result<OwnedFd> {
+    // `BPF_MOV | BPF_K` and `BPF_EXIT` (linux/bpf.h): eight bytes each.
+    let instructions = [0xb7_u64 | 1 << 32, 0x95];
+    let licence = c"GPL";
+    // `prog_type` CGROUP_SKB, `insn_cnt`, `insns`, `license`, no log, no name, `expected_attach_type` egress.
+    let mut load = [0_u64; 9];
+    let fields = [8 | 2 << 32, instructions.as_ptr() as u64, licence.as_ptr() as u64];
+    for (to, from) in load.iter_mut().zip(fields) {
+        *to = from;
+    }
+    if let Some(last) = load.last_mut() {
+        *last = 1 << 32;
+    }
+    let program = bpf(5, &mut load)?;
+    let cgroup = File::open(cgroup)?;
+    let number = |fd: BorrowedFd<'_>| u64::try_from(fd.as_raw_fd());
+    // `prog_fd`, `target_fd`, `attach_type`.
+    let mut link = [number(program.as_fd())? | number(cgroup.as_fd())? << 32, 1];
+    bpf(28, &mut link)
+}
+
+/// One command of bpf(2) that opens a descriptor.
+fn bpf(command: u32, attributes: &mut [u64]) -> Result<OwnedFd> {
+    // SAFETY: the attributes are as long as is said, and what they point to lives in the caller.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val(attributes))
+    };
+    ensure!(fd >= 0, "bpf({command}): {}", io::Error::last_os_error());
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
 }

@@ -1,13 +1,23 @@
 //! What is measured, by a process in the cgroup that it is measured for: a command a line, a figure each.
 
 use std::{
+    env,
+    fs::File,
     io::{BufRead as _, Read as _, Write as _, stdin, stdout},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
+    os::fd::AsFd as _,
+    thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::{
+    thread::{LinkNameSpaceType, move_into_link_name_space},
+    time::{ClockId, clock_gettime},
+};
+
+/// The variable that names the network on the other side.
+pub(crate) const FAR: &str = "TOLLGATE_BENCH_FAR";
 
 /// Reads commands until there are no more.
 pub(crate) fn work() -> Result<()> {
@@ -22,7 +32,8 @@ pub(crate) fn work() -> Result<()> {
         let figure = match kind {
             "connect" => connect(to, amount),
             "udp" => datagrams(to, Duration::from_millis(amount)),
-            "tcp" => round_trips(to, Duration::from_millis(amount)),
+            "segments" => pieces(to, 1_400, Duration::from_millis(amount)),
+            "stream" => pieces(to, 32 << 10, Duration::from_millis(amount)),
             other => bail!("{other} is no measure"),
         };
         writeln!(stdout(), "{}", figure.with_context(|| line.clone())?)?;
@@ -50,27 +61,38 @@ fn drop_quietly(mut stream: TcpStream) -> Result<()> {
     Ok(stream.read(&mut [0]).map(drop)?)
 }
 
-/// Datagrams of 64 bytes that a connected socket sends in a second. Who receives them reads none: both pay the same.
-fn datagrams(to: SocketAddr, during: Duration) -> Result<f64> {
-    let socket = UdpSocket::bind(if to.ip().is_loopback() { "127.0.0.1:0" } else { "0.0.0.0:0" })?;
-    socket.connect(to)?;
-    per_second(during, || Ok(socket.send(&[0; 64]).map(drop)?))
+/// Datagrams of 64 bytes that are sent and read in a second.
+fn datagrams(at: SocketAddr, during: Duration) -> Result<f64> {
+    let reads = UdpSocket::bind(at)?;
+    let sends = UdpSocket::bind(SocketAddr::new(at.ip(), 0))?;
+    sends.connect(at)?;
+    let mut buffer = [0; 64];
+    per_second(during, || {
+        sends.send(&[0; 64])?;
+        Ok(reads.recv(&mut buffer).map(drop)?)
+    })
 }
 
-/// Bytes that go there and come back in a second, one at a time; both ends are here, so that nobody has to be woken.
-fn round_trips(at: SocketAddr, during: Duration) -> Result<f64> {
-    let listener = TcpListener::bind(at)?;
-    let mut one = TcpStream::connect(at)?;
-    let (mut other, _) = listener.accept()?;
-    for stream in [&one, &other] {
-        stream.set_nodelay(true)?;
-    }
+/// How often `size` bytes are sent and read in a second over a connection to `at`, whose network is another one if its
+/// name is in the environment; both ends are here, so that nobody has to be woken.
+fn pieces(at: SocketAddr, size: usize, during: Duration) -> Result<f64> {
+    let listener = match env::var_os(FAR).filter(|_| !at.ip().is_loopback()) {
+        None => TcpListener::bind(at)?,
+        Some(far) => thread::spawn(move || -> Result<TcpListener> {
+            let far = File::open(far)?;
+            move_into_link_name_space(far.as_fd(), Some(LinkNameSpaceType::Network))?;
+            Ok(TcpListener::bind(at)?)
+        })
+        .join()
+        .unwrap_or_else(|_| bail!("the thread on the other side ended"))?,
+    };
+    let mut sends = TcpStream::connect(at)?;
+    sends.set_nodelay(true)?;
+    let (mut reads, _) = listener.accept()?;
+    let (piece, mut buffer) = (vec![0; size], vec![0; size]);
     per_second(during, || {
-        let mut byte = [0];
-        one.write_all(&byte)?;
-        other.read_exact(&mut byte)?;
-        other.write_all(&byte)?;
-        Ok(one.read_exact(&mut byte)?)
+        sends.write_all(&piece)?;
+        Ok(reads.read_exact(&mut buffer)?)
     })
 }
 

@@ -3,8 +3,8 @@
 use std::os::fd::BorrowedFd;
 
 use ebpf_shared::{
-    CONNECTIONS, Cgroup, EXEMPTIONS, Endpoint, OWN_ADDRESSES, Origin, PORTS, RING, Redirected,
-    TECHNIQUES, Words,
+    CONNECTIONS, Endpoint, Exempt, OWN_ADDRESSES, Origin, PORTS, RING, Redirected, TECHNIQUES,
+    Words,
 };
 
 use crate::kernel;
@@ -21,6 +21,7 @@ pub(super) struct Layout {
 
 // The kinds of `enum bpf_map_type` (linux/bpf.h).
 const HASH: u32 = 1;
+const ARRAY: u32 = 2;
 const PERCPU_ARRAY: u32 = 6;
 const SK_STORAGE: u32 = 24;
 const RINGBUF: u32 = 27;
@@ -32,7 +33,7 @@ const fn hash(name: &'static str, key: usize, value: usize, entries: usize) -> L
 /// The maps that the gate reads.
 pub(super) const MAPS: [Layout; 6] = [
     hash("ORIGINAL", size_of::<Endpoint>(), size_of::<Origin>(), CONNECTIONS),
-    hash("EXEMPT", size_of::<Cgroup>(), 4, EXEMPTIONS),
+    Layout { name: "EXEMPT", kind: ARRAY, key: 4, value: size_of::<Exempt>(), entries: 1 },
     hash("OWN", size_of::<Words>(), 4, OWN_ADDRESSES),
     hash("GATE_PORTS", 4, 4, PORTS),
     Layout { name: "COUNTERS", kind: PERCPU_ARRAY, key: 4, value: 8, entries: TECHNIQUES.len() },

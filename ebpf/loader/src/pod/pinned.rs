@@ -7,19 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use ebpf_shared::{Cgroup, TECHNIQUES, Technique};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
+use ebpf_shared::{TECHNIQUES, Technique};
 
 use super::{
     folder::failed,
     layout::{Layout, MAPS},
     own,
 };
-use crate::{
-    Attempts, EbpfError, Origin, kernel,
-    origins::{Origins, halves},
-    programs::fill,
-};
+use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exempt};
 
 /// The maps of the programs that an installer pinned, opened by the gate.
 ///
@@ -67,8 +63,7 @@ impl Pinned {
     /// When the kernel does not tell the cgroup, or the map does not take it.
     pub fn exempt_myself(&self) -> Result<u64, EbpfError> {
         let id = own::cgroup().map_err(EbpfError::OwnCgroup)?;
-        let mut exempt: HashMap<MapData, Cgroup, u32> = open(&self.maps, "EXEMPT")?;
-        fill(&mut exempt, &[halves(id)]).map_err(map_error("EXEMPT"))?;
+        exempt(open(&self.maps, "EXEMPT")?, &[id])?;
         Ok(id)
     }
 

@@ -1,18 +1,21 @@
 //! `tollgate exec`: one word in front of the command.
 
 mod inside;
+mod places;
+mod services;
 mod summary;
 
 use std::error::Error;
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use decide::Policy;
 use decide::policy::{Glob, builtin, parse_destination};
 use launch::{Ports, Registration, Spec};
 use sha2::{Digest, Sha256};
 
+use self::places::{Around, Guarded};
 use super::common::who_asks;
 use super::exec_args::ExecArgs;
 use super::failure::Failure;
@@ -23,7 +26,7 @@ use crate::gate::client;
 use crate::gate::protocol::{Answer, Ask, Prepared, RealKey, Register, Sealing, Summary};
 use crate::gate::socket::Conn;
 use crate::policy_file::{self, PolicyFile};
-use crate::record::Widened;
+use crate::record::{Changed, Widened};
 use crate::trust;
 use crate::upstream::connect::read_authorities;
 use crate::upstream::resolve::ConnectTo;
@@ -50,7 +53,7 @@ pub(crate) fn run(args: &ExecArgs) -> u8 {
 struct Contract {
     policy: Policy,
     shown: String,
-    file: Option<std::path::PathBuf>,
+    file: Option<PathBuf>,
 }
 
 fn exec(args: &ExecArgs) -> Result<i32, Failure> {
@@ -63,18 +66,23 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
     let state = state(args, &here)?;
     let contract = contract(args, &command, &state)?;
     let sorted = known::sort(std::env::vars_os(), &args.keep_env);
+    let mut spec = Spec::here(program.clone(), arguments.to_vec())
+        .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
+    let guarded = Guarded::find(Around::of(&here, &spec.identity, &args.write))?;
     let said = inside::Said::of(
         &contract.shown,
         contract.policy.contract(&agent(args, &command)),
         &sorted,
         &args.share_socket,
-    );
+    )
+    .and(guarded.said())
+    .and(&services::said(std::env::vars_os(), &args.reach_port));
     let shared = Ports { reach: args.reach_port.clone(), publish: args.publish_port.clone() };
     let shared = shared.checked().map_err(|error| Failure::usage(error.to_string()))?;
     let register = register(args, &state, &command, contract.policy, &sorted, &shared)?;
     let mut conn = client::connect_or_spawn(&state)?;
-    let mut spec = Spec::here(program.clone(), arguments.to_vec())
-        .map_err(|error| Failure::could_not(format!("the run cannot be described: {error}")))?;
+    spec.places = guarded.places();
+    spec.places.held.extend(above(state.shown()));
     spec.write.clone_from(&args.write);
     spec.share.clone_from(&args.share_fd);
     spec.ports = shared;
@@ -97,9 +105,18 @@ fn exec(args: &ExecArgs) -> Result<i32, Failure> {
         // There is nowhere else to say it.
         drop(Out::stderr().line(&Line::of(line)));
     }
-    let summary = finish(&mut conn, code)?;
-    summary::print(&summary, &state);
+    let (changed, listed) = guarded.changed();
+    let summary = finish(&mut conn, code, changed)?;
+    summary::print(&summary, &state, &listed);
     Ok(code)
+}
+
+/// The folders above the state folder. If one could be renamed, another state folder could be put in this one's place,
+/// with nothing spent and nobody stopped.
+fn above(state: &Path) -> impl Iterator<Item = PathBuf> {
+    let real = state.parent().and_then(|folder| folder.canonicalize().ok());
+    let all = real.map(|folder| folder.ancestors().map(Path::to_owned).collect::<Vec<_>>());
+    all.unwrap_or_default().into_iter().filter(|folder| folder.parent().is_some())
 }
 
 /// Why there was no command, as a shell would say it.
@@ -125,7 +142,10 @@ fn failure(error: &launch::LaunchError) -> Failure {
         what = format!("{what}: {error}");
         cause = error.source();
     }
-    Failure::could_not(what).then("tollgate check")
+    let failure = Failure::could_not(what);
+    // What is wrong with a port is all there is to know.
+    let port = matches!(error, launch::LaunchError::Port { .. });
+    if port { failure } else { failure.then("tollgate check") }
 }
 
 fn file_name(program: &OsStr) -> String {
@@ -271,7 +291,7 @@ fn register(
     })
 }
 
-fn paths(named: &[std::path::PathBuf]) -> Vec<String> {
+fn paths(named: &[PathBuf]) -> Vec<String> {
     named.iter().map(|path| path.display().to_string()).collect()
 }
 
@@ -303,12 +323,12 @@ fn registered(
     }
 }
 
-fn finish(conn: &mut Conn, exit: i32) -> Result<Summary, Failure> {
+fn finish(conn: &mut Conn, exit: i32, changed: Changed) -> Result<Summary, Failure> {
     let broke = || {
         Failure::could_not("the gate ended before the run did: what it did last is in the ledger")
             .then("tollgate tail")
     };
-    conn.send(&Ask::Finish { exit, changed: None }).map_err(|_gone| broke())?;
+    conn.send(&Ask::Finish { exit, changed: Some(changed) }).map_err(|_gone| broke())?;
     match conn.receive::<Answer>() {
         Ok(Some(Answer::Finished(summary))) => Ok(*summary),
         Ok(_) | Err(_) => Err(broke()),

@@ -14,7 +14,7 @@ use wire::{Amendment, AnswerTerms, Edit, Reading, Scanned};
 
 use super::gather::Body;
 use super::{Exchange, Reply, Stop};
-use crate::answer;
+use crate::answer::{self, echo::Echo};
 use crate::keys;
 use crate::metrics::{Metrics, Step, UpstreamFault};
 use crate::places;
@@ -133,7 +133,7 @@ impl Exchange {
 
     /// The request as it leaves: its own headers but for those of the connection, its own path, and
     /// the real key where the virtual one stood.
-    fn outbound(&self, head: &Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
+    fn outbound(&mut self, head: &Parts, out: Outbound) -> Result<Request<Full<Bytes>>, Refusal> {
         let Parts { method, uri, headers, .. } = head;
         let mut leaving = headers.clone();
         headers::outbound(&mut leaving, Coding::Identity);
@@ -141,11 +141,13 @@ impl Exchange {
         if out.decoded {
             leaving.remove(header::CONTENT_ENCODING);
         }
+        let mut echo = None;
         if let Some(key) = self.key() {
             // The chain has refused it already; a key has no business here otherwise.
-            let held = self.subject.terms.credential_for(&self.route.host, Some(&key.credential));
+            let (host, port) = (&self.route.host, self.route.port);
+            let held = self.subject.terms.credential_for(host, port, Some(&key.credential));
             let secure = self.route.scheme == Scheme::Https;
-            if !secure || held.is_none_or(|held| held.name != key.credential) {
+            if !secure || held.is_none_or(|held| held.name != key.credential || held.port != port) {
                 return Err(super::unsealed());
             }
             let unusable = |error: &dyn std::error::Error| {
@@ -157,7 +159,10 @@ impl Exchange {
             for form in forms(head, self.dialect.places()) {
                 inject::inject(&mut leaving, form, &secret).map_err(|error| unusable(&error))?;
             }
+            let class = self.gate.vault.provider(&key.credential).map(|kind| kind.shape.class());
+            echo = class.and_then(|class| Echo::of(&secret, class)).map(Box::new);
         }
+        self.echo = echo;
         let mut request = Request::new(Full::new(out.body));
         *request.method_mut() = method.clone();
         *request.uri_mut() = uri.clone();

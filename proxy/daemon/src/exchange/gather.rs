@@ -81,7 +81,7 @@ impl Exchange {
         let value = found.value.as_str();
         if keys::is_virtual(value) {
             // Where nothing replaces it, it would leave as it is.
-            let held = self.subject.terms.credential_for(&self.route.host, None);
+            let held = self.subject.terms.credential_for(&self.route.host, self.route.port, None);
             let takes = held.map_or(&[][..], |held| held.kind.places);
             return match places::form(&found.place) {
                 Some(form) if takes.contains(&form) => Standing::VirtualKey,

@@ -32,6 +32,8 @@ use crate::upstream::pool::Pool;
 use crate::upstream::resolve::{ConnectTo, Resolver};
 use crate::vault::{Secret, known};
 
+/// The port at which public providers answer.
+const HTTPS: u16 = 443;
 /// How long the exchanges of a run that is over have to settle.
 const SETTLED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -63,7 +65,7 @@ pub(super) fn register(
 ) -> anyhow::Result<(Registered, Prepared)> {
     let Descriptors { mut listeners, cgroup, stderr } = descriptors(conn, register.form)?;
     let origins = match cgroup {
-        Some(cgroup) => Origins::Programs(Enforcement::attach(cgroup.as_fd())?),
+        Some(cgroup) => Origins::Programs(Box::new(Enforcement::attach(cgroup.as_fd())?)),
         None => Origins::Rules,
     };
     let started = gate.clock.now();
@@ -148,7 +150,7 @@ fn run(
         let kind = known::named(&key.credential)
             .ok_or_else(|| anyhow!("no credential is called {}", key.credential))?;
         for host in kind.hosts {
-            let held = Held { name: kind.name.to_owned(), kind };
+            let held = Held { name: kind.name.to_owned(), kind, port: HTTPS };
             holdings.credentials.entry((*host).to_owned()).or_default().push(held);
         }
     }

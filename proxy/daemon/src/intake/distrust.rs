@@ -69,7 +69,7 @@ where
 
 /// Lets everybody know who has to.
 pub(super) fn tell(connection: &Connection, subject: &Subject, route: &Route, how: Distrust) {
-    connection.gate.metrics.distrust.with_label_values(&[how.name()]).inc();
+    connection.gate.metrics.certificates.distrusted.with_label_values(&[how.name()]).inc();
     let first = subject.run.note_distrusted(&route.host);
     let (agent, run, host, how) = (&subject.run.agent, &subject.run.id, &route.host, how.name());
     // Who tries again and again is counted.

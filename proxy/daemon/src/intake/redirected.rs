@@ -30,7 +30,7 @@ pub(crate) struct Redirected {
 #[derive(Debug)]
 pub(crate) enum Origins {
     /// The kernel programs, which noted it when they redirected.
-    Programs(Enforcement),
+    Programs(Box<Enforcement>),
     /// The run's nftables, whose record of the connection the kernel gives out at its socket.
     Rules,
 }

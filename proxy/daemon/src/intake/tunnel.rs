@@ -167,7 +167,7 @@ where
         Ok(config) => config,
         Err(error) => {
             if let MintError::TooMany = error {
-                gate.metrics.unminted.inc();
+                gate.metrics.certificates.unminted.inc();
             }
             let (agent, host) = (&subject.run.agent, &route.host);
             tracing::error!(%error, agent, host, "no certificate can be made");

@@ -19,6 +19,9 @@ use crate::upstream::pool::Pool;
 use crate::upstream::resolve::Resolver;
 use crate::vault::known;
 
+/// The port at which public providers answer.
+const HTTPS: u16 = 443;
+
 /// Credentials and private providers as terms refer to them.
 pub(super) fn of(config: &Config, gate: &Gate) -> Result<Holdings, ServeError> {
     let mut holdings = Holdings::default();
@@ -29,7 +32,7 @@ pub(super) fn of(config: &Config, gate: &Gate) -> Result<Holdings, ServeError> {
             let kind = kind_of(provider.dialect).ok_or_else(|| {
                 named(&format!("providers.{name}.credential"), &"a plain provider takes none")
             })?;
-            hold(&mut holdings, &provider.url.host, credential, kind);
+            hold(&mut holdings, (&provider.url.host, provider.url.port), credential, kind);
         }
     }
     for (name, credential) in &config.credentials {
@@ -52,7 +55,7 @@ pub(super) fn of(config: &Config, gate: &Gate) -> Result<Holdings, ServeError> {
         }
         if let ProviderName::Public(_) = &credential.provider {
             for host in kind.hosts {
-                hold(&mut holdings, host, name, kind);
+                hold(&mut holdings, (host, HTTPS), name, kind);
             }
         }
     }
@@ -78,10 +81,15 @@ pub(super) fn upstream(config: &Config) -> Result<Upstream, ServeError> {
     })
 }
 
-fn hold(holdings: &mut Holdings, host: &str, name: &str, kind: &'static known::Kind) {
+fn hold(
+    holdings: &mut Holdings,
+    (host, port): (&str, u16),
+    name: &str,
+    kind: &'static known::Kind,
+) {
     let held = holdings.credentials.entry(host.to_owned()).or_default();
-    if held.iter().all(|held| held.name != name) {
-        held.push(Held { name: name.to_owned(), kind });
+    if held.iter().all(|held| held.name != name || held.port != port) {
+        held.push(Held { name: name.to_owned(), kind, port });
     }
 }
 

@@ -56,8 +56,7 @@ fn class_of_v6(ip: Ipv6Addr) -> AddressClass {
         [0, 0, 0, 0, 0, 0, 0, 1] => AddressClass::Loopback,
         // v4-compatible, v4-translated (SIIT), NAT64 for local use, Teredo, 6to4: where these lead is up to some
         // translator or relay.
-        [0, 0, 0, 0, 0, 0, ..]
-        | [0, 0, 0, 0, 0xffff, 0, ..]
+        [0, 0, 0, 0, 0 | 0xffff, 0, ..]
         | [0x64, 0xff9b, 1, ..]
         | [0x2001, 0, ..]
         | [0x2002, ..] => AddressClass::Embedded,

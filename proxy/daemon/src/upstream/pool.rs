@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 
 use super::connect::{ConnectError, Connector};
 use super::resolve::Resolved;
@@ -252,6 +252,14 @@ fn answered<B: RequestBody>(
         return Err(UpstreamError::Malformed {
             host: lane.host().to_owned(),
             why: "101 without a request to switch protocols".to_owned(),
+        });
+    }
+    // Where the answer ends is said twice, and the next server might believe the other word.
+    let twice = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    if twice.iter().all(|length| response.headers().contains_key(length)) {
+        return Err(UpstreamError::Malformed {
+            host: lane.host().to_owned(),
+            why: "a length beside a transfer coding".to_owned(),
         });
     }
     let peer = link.peer();

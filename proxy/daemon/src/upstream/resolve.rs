@@ -44,10 +44,8 @@ impl Resolved {
 
 /// The class of an address as seen from this machine: a public one of its own is no less itself.
 fn class_here(ip: IpAddr) -> AddressClass {
-    match classify(ip) {
-        AddressClass::Public if is_own(ip) => AddressClass::Loopback,
-        class => class,
-    }
+    let class = classify(ip);
+    if class == AddressClass::Public && is_own(ip) { AddressClass::Loopback } else { class }
 }
 
 /// Why a name leads nowhere.

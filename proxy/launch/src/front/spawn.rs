@@ -93,8 +93,8 @@ pub(super) fn init(
     let cloned = match (namespaces, cgroup) {
         // SAFETY: `front` has made sure that there is one thread.
         (Held::User(namespaces), _) => unsafe { userns::clone_into(namespaces) }?,
-        // SAFETY: as above.
         (Held::Network(_), Some(cgroup)) => {
+            // SAFETY: as above.
             unsafe { sys::clone_into(cgroup.as_fd()) }.map_err(step)?
         }
         (Held::Network(_), None) => return Err(step(io::Error::other("the run has no cgroup"))),

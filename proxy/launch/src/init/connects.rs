@@ -22,6 +22,8 @@ use std::{
     thread,
 };
 
+use rustix::process::{Resource, Rlimit};
+
 use self::{identity::Own, notification::Listener};
 use super::told;
 use crate::{plan::Plan, sys};
@@ -70,6 +72,10 @@ impl Shared {
 
 /// Takes up the calls that come from `listener`, until this process ends.
 pub(super) fn serve(listener: OwnedFd, shared: Shared, plan: &Plan) -> Result<(), String> {
+    // Each connect under way holds a few descriptors, and the command may have been given few.
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let highest = Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(Resource::Nofile, highest).map_err(told("raising a limit"))?;
     let outside = sys::take(plan.sockets.outside).map_err(told("taking the list of sockets"))?;
     let supervisor = Arc::new(Supervisor {
         listener: Listener::new(listener),

@@ -83,8 +83,7 @@ pub(super) fn private_memory() -> io::Result<()> {
 /// outside's, whatever namespace one is in.
 pub(super) fn private_queues() -> io::Result<()> {
     let harmless = attributes::NO_SUID | attributes::NO_DEV | attributes::NO_EXEC;
-    let mounts = mountinfo::read(&std::fs::read_to_string("/proc/self/mountinfo")?);
-    for mounted in mounts.into_iter().filter(|mounted| mounted.kind == "mqueue") {
+    for mounted in mountinfo::mounts()?.into_iter().filter(|mounted| mounted.kind == "mqueue") {
         if let Some(target) = if_there(open_target(&mounted.point))? {
             attach(&detached("mqueue", &[], harmless)?, &target)?;
         }

@@ -15,6 +15,8 @@ use tempfile::TempDir;
 pub(crate) enum Form {
     KernelPrograms,
     UserNamespace,
+    /// Of uid 0 with no capability but the one that the kernel asks for before it maps that user.
+    UserNamespaceOfRoot,
 }
 
 impl Form {
@@ -26,9 +28,12 @@ impl Form {
 
     /// What begins the command line of the cage.
     fn words(self) -> Vec<OsString> {
-        let setpriv: &[&str] = match self.owner() {
-            Some(_) => &["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"],
-            None => &[],
+        let setpriv: &[&str] = match (self, self.owner()) {
+            (_, Some(_)) => &["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups"],
+            (Self::UserNamespaceOfRoot, None) => {
+                &["setpriv", "--bounding-set=-all,+setfcap", "--inh-caps=-all"]
+            }
+            (Self::KernelPrograms | Self::UserNamespace, None) => &[],
         };
         setpriv.iter().map(OsString::from).chain([example("cage").into()]).collect()
     }
@@ -93,7 +98,9 @@ impl Cage {
     /// Nothing where that form cannot be tested, which is said. As root the kernel's part always can.
     pub(crate) fn of(form: Form, flags: &[&str]) -> Option<Self> {
         let missing = match form {
-            Form::KernelPrograms => (!rustix::process::geteuid().is_root()).then_some("needs root"),
+            Form::KernelPrograms | Form::UserNamespaceOfRoot => {
+                (!rustix::process::geteuid().is_root()).then_some("needs root")
+            }
             Form::UserNamespace => USER_NAMESPACES.as_ref().err().map(String::as_str),
         };
         if let Some(missing) = missing {

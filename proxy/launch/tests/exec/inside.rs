@@ -254,3 +254,10 @@ fn a_nested_sandbox_still_works() {
     );
     assert_eq!(said.out, "1\nmounted\n", "{}", said.err);
 }
+
+#[test]
+fn for_another_user_nothing_is_mounted_below_proc_and_sys() {
+    let Some(cage) = cage(&["--uid", "1000"]) else { return };
+    let inside = cage.sh("grep -cE ' /proc/' /proc/self/mountinfo; cat /proc/self/mountinfo");
+    assert_eq!(inside.out.lines().next(), Some("0"), "{}", inside.out);
+}

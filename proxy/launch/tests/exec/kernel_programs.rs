@@ -23,6 +23,7 @@ mod inside;
 mod network;
 #[path = "places.rs"]
 mod places;
+#[path = "root.rs"]
 mod root;
 #[path = "terminal.rs"]
 mod terminal;

@@ -14,3 +14,4 @@
 mod cage;
 mod kernel_programs;
 mod user_namespace;
+mod user_namespace_of_root;

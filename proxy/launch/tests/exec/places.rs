@@ -31,8 +31,8 @@ impl Home {
         }
         symlink("dotfiles/.zshrc", home.join(".zshrc")).unwrap();
         let owner = format!("{uid}:{uid}");
-        let owned = std::process::Command::new("chown").args(["-Rh", &owner]).arg(&home).status();
-        assert!(owned.unwrap().success());
+        let given = std::process::Command::new("chown").args(["-Rh", &owner]).arg(&home).status();
+        assert!(given.unwrap().success());
         Self { _place: place, home }
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use decide::policy::{Contract, Mode};
 use launch::{Absent, Cover, Form};
 
-use crate::cli::out::{Line, Out};
+use crate::cli::out::{Line, Out, harmless};
 use crate::folder::StateFolder;
 use crate::gate::protocol::Prepared;
 use crate::gate::socket::{Conn, Place};
@@ -110,11 +110,21 @@ impl Said {
         Self(line)
     }
 
+    /// With further lines.
+    pub(super) fn and(mut self, lines: &[String]) -> Self {
+        for line in lines {
+            self.0.push('\n');
+            // A path in it is one line, whatever is in it.
+            self.0.push_str(&harmless(line));
+        }
+        self
+    }
+
     /// Says it, on standard error, with the form that is in force.
     pub(super) fn say(&self, form: Form) {
         let mut err = Out::stderr();
-        let not_closed = "          not closed: files that others run later";
-        for line in [self.0.as_str(), in_force(form), not_closed] {
+        let (first, rest) = self.0.split_once('\n').unwrap_or((&self.0, ""));
+        for line in [first, in_force(form)].into_iter().chain(rest.lines()) {
             // Where standard error is closed nobody wants to know.
             drop(err.line(&Line::of(line)));
         }

@@ -7,11 +7,13 @@ use crate::cli::out::{Line, Out, counted, grouped};
 use crate::folder::StateFolder;
 use crate::gate::protocol::Summary;
 use crate::gate::socket::load_or_make_master_key;
+use crate::record::{SharedPort, SharedWay};
 
 /// Prints how the run went.
-pub(super) fn print(summary: &Summary, state: &StateFolder) {
+pub(super) fn print(summary: &Summary, state: &StateFolder, changed: &[String]) {
     let mut err = Out::stderr();
-    for line in lines(summary, &chain(summary, state)) {
+    let lines = lines(summary, &chain(summary, state));
+    for line in lines.iter().chain(changed) {
         // Where standard error is closed nobody wants to know.
         drop(err.line(&Line::of(line)));
     }
@@ -48,6 +50,7 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
     lines.extend(summary.distrusted.iter().map(|(host, count)| {
         format!("          not trusted: {host}{}     {}", times(*count), untrusting(host))
     }));
+    lines.extend(summary.ports.iter().map(port));
     lines
 }
 
@@ -55,6 +58,20 @@ fn lines(summary: &Summary, chain: &str) -> Vec<String> {
 fn untrusting(host: &str) -> String {
     format!(
         "the program has certificates of its own: give it those of `tollgate ca`, or --allow {host}:443:opaque"
+    )
+}
+
+fn port(shared: &SharedPort) -> String {
+    let SharedPort { port, way, connections, written, read } = shared;
+    let what = match way {
+        SharedWay::Reach => "reached",
+        SharedWay::Publish => "published",
+    };
+    format!(
+        "          port {port} {what}: {}, {} bytes from the command, {} to it",
+        counted(*connections, "connection", "connections"),
+        grouped(*written),
+        grouped(*read),
     )
 }
 
@@ -118,6 +135,13 @@ mod tests {
                 "01JD".into(),
             )],
             distrusted: vec![("pinned.example".into(), 3)],
+            ports: vec![SharedPort {
+                port: 5432,
+                way: SharedWay::Reach,
+                connections: 1,
+                written: 1234,
+                read: 5,
+            }],
             ..Summary::default()
         };
         assert_eq!(
@@ -126,6 +150,7 @@ mod tests {
                 "tollgate: 14 requests to 2 models, 38,112 tokens, ≈ $0.41 of $5.00 (prices of 2026-11-20) · 1 refused · chain valid",
                 "          refused: destination: pastebin.com (not in the contract)     why: tollgate inspect 01JD",
                 "          not trusted: pinned.example (3 times)     the program has certificates of its own: give it those of `tollgate ca`, or --allow pinned.example:443:opaque",
+                "          port 5432 reached: 1 connection, 1,234 bytes from the command, 5 to it",
             ]
         );
     }

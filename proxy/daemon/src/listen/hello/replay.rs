@@ -53,6 +53,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {
         let taken = this.first.len().min(buf.remaining());
         buf.put_slice(this.first.get(..taken).unwrap_or_default());
         this.first.advance(taken);
+        if this.first.is_empty() {
+            // What was read gives its memory back, however long the connection goes on.
+            this.first = Bytes::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

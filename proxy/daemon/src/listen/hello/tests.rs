@@ -58,6 +58,8 @@ async fn an_opening_is_the_same_wherever_it_is_cut() {
         (b"M-SEARCH * HTTP/1.1\r\n\r\n", "http"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0", "http2"),
         (b"SSH-2.0-OpenSSH_9.6\r\n", "other"),
+        // The hello of SSL 2, which OpenSSL once sent also for a newer version.
+        (b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10\x01\0\x80", "other"),
         (b"NICK tester\r\n", "other"),
         (b"PING\r\n", "other"),
         (b"*1\r\n$4\r\nPING\r\n", "other"),
@@ -94,6 +96,28 @@ async fn a_hello_is_read_from_any_number_of_records() {
         let (first, then) = records.split_at(cut);
         assert_eq!(split(first, then).await.unwrap(), "tls");
     }
+}
+
+#[tokio::test]
+async fn a_hello_with_a_post_quantum_key_share_fits_and_may_come_byte_by_byte() {
+    let hello = client_hello("api.openai.com", &["h2", "http/1.1"]);
+    assert!(hello.len() > 1400, "more than one segment holds: {}", hello.len());
+    let (mut client, server) = duplex(1);
+    let writing = async {
+        for byte in &hello {
+            client.write_all(std::slice::from_ref(byte)).await.unwrap();
+        }
+    };
+    let (opened, ()) = tokio::join!(open(server, Limits::default()), writing);
+    let Opening::Tls(hello) = opened.unwrap() else { panic!("no TLS") };
+    assert_eq!(hello.sni().as_deref(), Some("api.openai.com"));
+}
+
+#[tokio::test]
+async fn records_that_hold_nothing_do_not_go_on_for_ever() {
+    let empty = [0x16, 3, 1, 0, 0].repeat(20_000);
+    let error = split(&empty, b"").await.unwrap_err();
+    assert!(matches!(error, HelloError::TooLong(_) | HelloError::Malformed(_)), "{error}");
 }
 
 #[tokio::test]

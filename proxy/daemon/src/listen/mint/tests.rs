@@ -341,15 +341,17 @@ fn a_leaf_has_the_form_that_strict_clients_ask_for() {
         assert_eq!(named, is_name);
         let usage = leaf.extended_key_usage().unwrap().unwrap().value;
         assert!(usage.server_auth && !usage.client_auth && !usage.any);
-        let authority = leaf.iter_extensions().find_map(|one| match one.parsed_extension() {
-            ParsedExtension::AuthorityKeyIdentifier(id) => {
-                id.key_identifier.as_ref().map(|id| id.0.to_vec())
-            }
-            _ => None,
+        let authority = leaf.iter_extensions().find_map(|one| {
+            let ParsedExtension::AuthorityKeyIdentifier(id) = one.parsed_extension() else {
+                return None;
+            };
+            id.key_identifier.as_ref().map(|id| id.0.to_vec())
         });
-        let subject = above.iter_extensions().find_map(|one| match one.parsed_extension() {
-            ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-            _ => None,
+        let subject = above.iter_extensions().find_map(|one| {
+            let ParsedExtension::SubjectKeyIdentifier(id) = one.parsed_extension() else {
+                return None;
+            };
+            Some(id.0.to_vec())
         });
         assert!(authority.is_some() && authority == subject);
         assert_eq!(above.basic_constraints().unwrap().unwrap().value.path_len_constraint, Some(0));

@@ -227,16 +227,24 @@ async fn nothing_is_shared_across_agents_credentials_ports_or_addresses() {
 #[tokio::test]
 async fn an_answer_that_is_none_says_so_and_counts_as_sent() {
     type Says = fn(&UpstreamError) -> bool;
-    let table: [(&[&str], Says); 4] = [
+    let malformed: Says = |error| matches!(error, UpstreamError::Malformed { .. });
+    let table: [(&[&str], Says); 8] = [
         (&[""], |error| matches!(error, UpstreamError::Closed(_) | UpstreamError::Broken { .. })),
         (&["SMTP ready\r\n\r\n"], |error| matches!(error, UpstreamError::Malformed { .. })),
         (
             &["HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"],
             |error| matches!(error, UpstreamError::Malformed { .. }),
         ),
-        (&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok"], |error| {
-            matches!(error, UpstreamError::Malformed { .. })
-        }),
+        (&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok"], malformed),
+        (&["HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok"], malformed),
+        (&["HTTP/1.1 200 OK\r\nx: a\r\n b\r\ncontent-length: 2\r\n\r\nok"], malformed),
+        (
+            &[
+                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            ],
+            malformed,
+        ),
+        (&["HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"], malformed),
     ];
     for (script, is) in table {
         let (at, _seen) = scripted(script).await;

@@ -9,13 +9,14 @@ use hickory_resolver::proto::rr::{RData, Record, RecordType};
 
 use super::*;
 
-/// A name server on loopback that knows `two.example` and `mixed.example`, keeps silent about `mute.example`, fails
+/// A name server on loopback that knows `two.example`, `mixed.example` and `rebound.example`, keeps silent about `mute.example`, fails
 /// `broken.example`, denies the rest and counts what it is asked.
 async fn name_server() -> (ResolverConfig, Arc<AtomicUsize>) {
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let port = socket.local_addr().unwrap().port();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
+    let bound = AtomicUsize::new(0);
     tokio::spawn(async move {
         let mut buffer = [0; 1500];
         while let Ok((length, peer)) = socket.recv_from(&mut buffer).await {
@@ -39,7 +40,13 @@ async fn name_server() -> (ResolverConfig, Arc<AtomicUsize>) {
                     add(RData::A(A::new(9, 9, 9, 9)));
                     add(RData::A(A::new(10, 0, 0, 1)));
                 }
-                ("mixed.example.", _) => {}
+                // Another answer each time, to be kept for no time.
+                ("rebound.example.", RecordType::A) => {
+                    let nth = bound.fetch_add(1, Ordering::SeqCst);
+                    let ip = if nth == 0 { A::new(9, 9, 9, 9) } else { A::new(169, 254, 169, 254) };
+                    answer.answers.push(Record::from_rdata(name.clone(), 0, RData::A(ip)));
+                }
+                ("mixed.example." | "rebound.example.", _) => {}
                 ("mute.example.", _) => continue,
                 ("broken.example.", _) => answer.metadata.response_code = ResponseCode::ServFail,
                 _ => answer.metadata.response_code = ResponseCode::NXDomain,
@@ -82,6 +89,16 @@ async fn one_private_address_among_public_ones_makes_the_name_private() {
         .await
         .unwrap();
     assert_eq!(found.class, AddressClass::Private);
+}
+
+#[tokio::test]
+async fn a_name_that_is_bound_anew_is_judged_by_where_it_leads_now() {
+    let (servers, _) = name_server().await;
+    let resolver = Resolver::with_servers(servers, vec![]).unwrap();
+    let first = resolver.resolve("rebound.example", 80).await.unwrap();
+    assert_eq!((first.class, first.addresses), (AddressClass::Public, vec![at("9.9.9.9:80")]));
+    let then = resolver.resolve("rebound.example", 80).await.unwrap();
+    assert_eq!(then.class, AddressClass::LinkLocal);
 }
 
 #[tokio::test]
