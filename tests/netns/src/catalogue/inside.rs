@@ -157,6 +157,20 @@ pub(super) fn namespaces() -> Vec<Case> {
 }
 
 pub(super) fn families() -> Vec<Case> {
+    let family = |name, says, words| {
+        Case::of("family", name, says, words)
+            .tells()
+            .only(Form::Exec)
+            .refused(&["EAFNOSUPPORT", "EPERM"])
+            .closed("seccomp")
+            .optional()
+    };
+    let group = |name, says, words| {
+        Case::of("group", name, says, words)
+            .only(Form::Pod)
+            .sees(Seen::NoAnswer)
+            .closed("nftables postrouting")
+    };
     vec![
         Case::of("vsock", "vsock", "AF_VSOCK, a socket to the hypervisor", "")
             .tells()
@@ -164,13 +178,16 @@ pub(super) fn families() -> Vec<Case> {
             .refused(&["EAFNOSUPPORT", "EPERM"])
             .closed("seccomp")
             .optional(),
-        Case::of("group", "igmp_join", "an IPv4 group whose address is the message", "v4")
-            .only(Form::Pod)
-            .sees(Seen::NoAnswer)
-            .closed("nftables postrouting"),
-        Case::of("group", "mld_join", "an IPv6 group whose address is the message", "v6")
-            .only(Form::Pod)
-            .sees(Seen::NoAnswer)
-            .closed("nftables postrouting"),
+        family("alg", "AF_ALG", "38 5"),
+        family("pppoe", "AF_PPPOX, frames of PPP over Ethernet without any capability", "24 1"),
+        family("llc", "AF_LLC", "26 2").needs(Needs::Capability("CAP_NET_RAW")),
+        family("tipc", "AF_TIPC", "30 2"),
+        family("rds", "AF_RDS", "21 5"),
+        family("rxrpc", "AF_RXRPC", "33 2 2"),
+        family("smc", "AF_SMC", "43 1"),
+        family("kcm", "AF_KCM", "41 2"),
+        family("can", "AF_CAN", "29 3 1"),
+        group("igmp_join", "an IPv4 group whose address is the message", "v4"),
+        group("mld_join", "an IPv6 group whose address is the message", "v6"),
     ]
 }

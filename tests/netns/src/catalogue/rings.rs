@@ -39,7 +39,7 @@ pub(super) fn link() -> Vec<Case> {
             .root_sees(Seen::Error(vec!["ENOBUFS", "EPERM"]))
     };
     vec![
-        case("packet", "AF_PACKET, a whole frame", ""),
+        Case { form: Form::Both, ..case("packet", "AF_PACKET, a whole frame", "") },
         case("packet_cooked", "AF_PACKET, SOCK_DGRAM", "cooked"),
         case("packet_bypass", "AF_PACKET with PACKET_QDISC_BYPASS", "bypass"),
         case("packet_arp", "AF_PACKET, dressed as ARP", "as-arp"),
@@ -72,7 +72,6 @@ pub(super) fn link() -> Vec<Case> {
         ),
         Case::of("xdp", "xdp", "AF_XDP in copy mode", "")
             .needs(raw)
-            .only(Form::Pod)
             .closed("every queue held by the gate's container (attack 10)")
             .root_sees(Seen::Error(vec!["EBUSY"])),
     ]

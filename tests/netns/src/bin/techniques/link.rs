@@ -75,6 +75,15 @@ fn solicitation(attempt: &Attempt) -> Vec<u8> {
     [&head[..], &from, &to, &message].concat()
 }
 
+/// A socket of the family and type that the words say by number: who has one is past every hook of the internet ones.
+pub(crate) fn family(attempt: &Attempt) -> Met {
+    let mut numbers = attempt.words.iter().filter_map(|word| word.parse::<i32>().ok());
+    let (Some(family), Some(kind)) = (numbers.next(), numbers.next()) else {
+        return Err(io::Error::other("the words say no family and type")).at("begin");
+    };
+    sys::socket(family, kind, numbers.next().unwrap_or(0)).at("socket").map(|_socket| None)
+}
+
 /// A socket to the hypervisor: bound, not connected, because what answers there is not ours to try.
 pub(crate) fn vsock(_: &Attempt) -> Met {
     let socket = sys::socket(libc::AF_VSOCK, libc::SOCK_STREAM, 0).at("socket")?;

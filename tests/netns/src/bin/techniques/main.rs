@@ -27,6 +27,7 @@ const TECHNIQUES: &[Technique] = &[
     ("inet", inet::run),
     ("helper", helper::run),
     ("inbound", inbound::run),
+    ("family", link::family),
     ("group", inet::join),
     ("packet", link::packet),
     ("ports", ports::run),
