@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::shell::{self, command, run, say};
@@ -56,6 +56,8 @@ pub(crate) fn write(measure: bool) -> Result<()> {
         let test = ["test", "--package", "netns", "--test", "catalogue", "--", "--nocapture"];
         run(command(env!("CARGO"))?.args(test).env("NETNS_RECORD", "1"))?;
     }
+    let gone = named_and_gone(&results()?)?;
+    ensure!(gone.is_empty(), "{}", gone.join("\n"));
     fs::write(shell::root()?.join(PAGE), page()?)
         .with_context(|| format!("cannot write {PAGE}"))?;
     say(format_args!("wrote {PAGE}"));
@@ -65,10 +67,7 @@ pub(crate) fn write(measure: bool) -> Result<()> {
 /// Where the record, the tests that it names and the committed page do not agree.
 pub(crate) fn breaches() -> Result<Vec<String>> {
     let results = results()?;
-    let mut breaches = Vec::new();
-    for other in &results.elsewhere {
-        breaches.extend(gone(other, fs::read_to_string(shell::root()?.join(&other.file)).ok()));
-    }
+    let mut breaches = named_and_gone(&results)?;
     for case in &results.cases {
         let leaked = case.found.values().any(|found| found.state == "LEAKED");
         if leaked || case.found.is_empty() {
@@ -79,6 +78,13 @@ pub(crate) fn breaches() -> Result<Vec<String>> {
         breaches.push(format!("{PAGE} is not what {RECORD} says: run cargo xtask threats"));
     }
     Ok(breaches)
+}
+
+/// The breaches of all tests that are not where they are said to be.
+fn named_and_gone(results: &Results) -> Result<Vec<String>> {
+    let root = shell::root()?;
+    let read = |other: &Elsewhere| fs::read_to_string(root.join(&other.file)).ok();
+    Ok(results.elsewhere.iter().filter_map(|other| gone(other, read(other))).collect())
 }
 
 /// The breach of a test that is not where it is said to be.

@@ -162,7 +162,7 @@ const LISTED: [(&str, &str, &str, &str); 28] = [
         "Unix sockets",
         "an address that another thread changes while it is read",
         "proxy/launch/tests/exec/connects.rs",
-        "an_address_that_changes_while_it_is_read_connects_to_nobody_outside",
+        "what_changes_under_a_connect_leads_it_to_nobody_outside",
     ),
     (
         "No sockets",
