@@ -55,6 +55,8 @@ pub(crate) fn test() -> Result<()> {
         "--package",
         "tollgate",
         "--package",
+        "tollgate-init",
+        "--package",
         "e2e",
     ]))?;
     run(command(env!("CARGO"))?.args(["test", "--workspace", "--no-fail-fast"]))

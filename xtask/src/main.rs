@@ -15,6 +15,7 @@ mod schema;
 mod setup;
 mod shell;
 mod soak;
+mod threats;
 mod tidy;
 
 /// `cargo xtask CHORE`
@@ -35,6 +36,12 @@ enum Chore {
     Chain,
     /// Writes docs/schema and the table of docs/configuration.md from the code
     Schema,
+    /// Writes the catalogue of docs/threat-model.md from the recorded run of tests/netns
+    Threats {
+        /// Runs the catalogue first and records what it found
+        #[arg(long)]
+        measure: bool,
+    },
     /// The conventions no compiler checks
     Tidy,
     /// Installs what the checks and tests need
@@ -68,6 +75,7 @@ fn main() -> ExitCode {
         Chore::Test => ci::test(),
         Chore::Chain => chain::write(),
         Chore::Schema => schema::write(),
+        Chore::Threats { measure } => threats::write(measure),
         Chore::Tidy => tidy::tidy(),
         Chore::Setup => setup::setup(),
         Chore::Ebpf => ebpf::build(),

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::shell::{self, command, output, say};
-use crate::{chain, schema};
+use crate::{chain, schema, threats};
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +19,7 @@ const IMPURE: [&str; 8] =
     ["tokio", "hyper", "rand", "getrandom", "chrono", "jiff", "socket2", "mio"];
 
 /// Which package of this workspace may name which.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("tollgate-decide", &[]),
     ("tollgate-wire", &["tollgate-decide"]),
     ("tollgate-audit", &["tollgate-decide"]),
@@ -41,6 +41,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("xtask", &["tollgate-decide"]),
     // In the place of the installer of a pod.
     ("e2e", &["tollgate-ebpf"]),
+    ("netns", &["tollgate-ebpf", "tollgate-init"]),
 ];
 
 /// Checks all conventions and names every breach.
@@ -73,6 +74,7 @@ pub(crate) fn tidy() -> Result<()> {
     breaches.extend(impure(&tree));
     breaches.extend(chain::breaches(&listed)?);
     breaches.extend(schema::breaches()?);
+    breaches.extend(threats::breaches()?);
     let metadata =
         output(command(env!("CARGO"))?.args(["metadata", "--no-deps", "--format-version", "1"]))?;
     breaches.extend(edges(&metadata)?);

@@ -15,8 +15,9 @@ fn chain(floor: &Floor, (nth, interface): (usize, &Interface)) -> Chain {
     let hook = format!("type filter hook egress device \"{interface}\" priority 0; policy drop;");
     Chain::new(format!("leave_{nth}"), hook)
         .rule(egress::of_others(floor.gate.uid, DROPPED_DEVICE))
+        .rule(format!("meta mark {MARK:#x} meta rtclassid >= 0 accept"))
+        .rule(format!("meta skuid >= 0 counter name {DROPPED_DEVICE} drop"))
         .rule("meta protocol arp accept")
-        .rule(format!("meta mark {MARK:#x} accept"))
         .rule(egress::NEIGHBOURS_OUT)
         .rule(format!("counter name {DROPPED_DEVICE}"))
 }

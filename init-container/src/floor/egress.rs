@@ -13,7 +13,9 @@ const DOCUMENTATION: [&str; 2] = ["ip daddr 192.0.2.0/24", "ip6 daddr 2001:db8::
 pub(super) fn chains(floor: &Floor) -> [Chain; 2] {
     let mut out = Chain::new("leave", "type filter hook postrouting priority 300; policy drop;")
         .rule("oifname \"lo\" accept")
-        .rule(of_others(floor.gate.uid, DROPPED_OUT));
+        .rule(of_others(floor.gate.uid, DROPPED_OUT))
+        .rule(format!("ip saddr 127.0.0.0/8 counter name {DROPPED_OUT} drop"))
+        .rule(format!("ip6 saddr ::1 counter name {DROPPED_OUT} drop"));
     for network in DOCUMENTATION {
         out = out.rule(format!("meta mark {MARK:#x} {network} counter name {PROBE_PASSED} drop"));
     }

@@ -6,8 +6,20 @@ use crate::{
     ports::{CAME_IN, GATE, HEALTH, INBOUND, MARK},
 };
 
+/// What came by the loopback from a source that is not this machine's: a socket bound to another's address
+/// (`IPV6_FREEBIND` takes no capability), to which the gate's own answer would leave with the gate's mark. Where
+/// addresses are translated, an answer bears the address that was asked for, so there only who begins is looked at.
+fn foreign_on_loopback(mode: Mode) -> String {
+    let begins = match mode {
+        Mode::Kernel => "",
+        Mode::NftCgroup | Mode::NftUser => " ct direction original",
+    };
+    format!("iifname \"lo\"{begins} fib saddr type != local counter name {DROPPED_IN} drop")
+}
+
 pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
     let mut enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
+        .rule(foreign_on_loopback(floor.mode))
         .rule("iifname \"lo\" accept")
         .rule(format!("tcp dport {HEALTH} accept"));
     if !floor.inbound.is_empty() {
