@@ -19,9 +19,11 @@ node() {
   ip link set lo up
 }
 
-# world: the provider where the internet would be, and who counts the frames that arrive there.
+# world: the provider where the internet would be, and who answers at the addresses that the catalogue's attempts have.
 world() {
   ip address add 198.51.100.7/32 dev lo
+  ip route add local 10.200.0.0/16 dev lo
+  ip -6 route add local fd00:200::/32 dev lo
   "$binaries/provider" --listen 198.51.100.7:443 --dir "$here" >"$here/provider.json" &
   started="${started-} $!"
   until_true test -s "$here/provider.json"
@@ -58,6 +60,23 @@ until_true() {
   while [ $SECONDS -lt $end ]; do "$@" >/dev/null 2>&1 && return; sleep 0.1; done
   echo "waited in vain: $*" >&2
   return 1
+}
+
+# catalogue NAME COMMAND…: the attempts carried out by COMMAND, and how many of them a packet socket in the world saw.
+catalogue() {
+  local name=$1; shift
+  "$binaries/attempts" --pod "$pod4,$pod6" --world "$world4,$world6" --device eth0 \
+    --link "$(ip -o link show "$wire" | sed 's/.*link.ether \([^ ]*\).*/\1/')" >"attempts-$name"
+  mkfifo "stop-$name"
+  python3 "$repository/tests/containers/sniff.py" "$wire" "attempts-$name" <"stop-$name" >"seen-$name" &
+  local sniffer=$!
+  exec {stop}>"stop-$name"
+  until_true grep -q ready "seen-$name"
+  "$@" <"attempts-$name" >"reports-$name" 2>"techniques-$name.log" || true
+  exec {stop}>&-
+  wait $sniffer
+  said "catalogue-$name" "$(tail -n 1 "seen-$name")"
+  said "reports-$name" "$(wc -l <"reports-$name")"
 }
 
 said() { printf '%s: %s\n' "$1" "$(tr '\n' ' ' <<<"$2")"; }

@@ -21,6 +21,7 @@ end() {
 trap end EXIT
 
 # The pod's network: one wire to the world.
+wire=world pod4=10.231.9.2 pod6=fd00:9::2 world4=10.231.9.1 world6=fd00:9::1
 ip netns add pod
 ip link add world type veth peer name eth0 netns pod
 ip address add 10.231.9.1/24 dev world
@@ -71,10 +72,11 @@ container() {
 install() {
   container "install-$1" BPF,NET_ADMIN,CHOWN,DAC_OVERRIDE --rm --security-opt seccomp=unconfined --security-opt no-new-privileges \
     -v /sys/fs/cgroup:/host/sys/fs/cgroup:ro -v /sys/fs/bpf:/sys/fs/bpf -v "$here/pod:/run/tollgate" \
-    -- /opt/bin/tollgate-init install --pod $POD --inbound 8080 "${@:2}"
+    -- /opt/bin/tollgate-init install --pod $POD --gate-holds-xdp --inbound 8080 "${@:2}"
 }
+# It holds the AF_XDP queues, for which it needs this one capability: root in another container has it too by default.
 gate() {
-  container gate "" -d --user 16801:16801 --security-opt no-new-privileges --security-opt seccomp=unconfined \
+  container gate NET_RAW -d --user 16801:16801 --security-opt no-new-privileges --security-opt seccomp=unconfined \
     -v "/sys/fs/bpf/tollgate/$POD/maps:/sys/fs/bpf" -v "$here/pod:/run/tollgate:ro" \
     -v "$here/config:/etc/tollgate:ro" -v "$here/state:/var/lib/tollgate" \
     -- /opt/bin/tollgate serve --config /etc/tollgate/tollgate.yaml >/dev/null
@@ -90,6 +92,8 @@ in_gate() { podman exec -i gate /opt/bin/tollgate "$@" --state /var/lib/tollgate
 # Before: without the gate the agent's image reaches whom it wants.
 said before "$(container before default --rm --dns none -- curl -sS -m 5 -k -o /dev/null -w '%{http_code}' \
   --resolve api.openai.com:443:198.51.100.7 https://api.openai.com/ 2>&1 || true)"
+
+catalogue before container techniques default -i --rm -- /opt/bin/techniques
 
 began=$(date +%s%N)
 said install "$(install first 2>&1 || echo "exit $?")"
@@ -125,14 +129,7 @@ done
 
 # The catalogue, from within: the same programs, and who counts what arrives in the world.
 for who in root user; do
-  "$binaries/attempts" --pod 10.231.9.2,fd00:9::2 --world 10.231.9.1,fd00:9::1 --link "$(ip -o link show world | sed "s/.*link.ether \([^ ]*\).*/\1/")" --device eth0 >"attempts-$who"
-  coproc sniffer { python3 "$repository/tests/containers/sniff.py" world "attempts-$who"; }
-  read -r <&"${sniffer[0]}"
-  podman exec -i $who /opt/bin/techniques <"attempts-$who" >"reports-$who" 2>"techniques-$who.log" || true
-  exec {input}>&"${sniffer[1]}"
-  eval "exec ${sniffer[1]}>&-"; exec {input}>&-
-  said "catalogue-$who" "$(cat <&"${sniffer[0]}")"
-  said "reports-$who" "$(wc -l <"reports-$who")"
+  catalogue $who podman exec -i $who /opt/bin/techniques
 done
 
 # Who comes from outside: a declared port answers as it goes on, an undeclared one never.

@@ -57,7 +57,11 @@ pub(crate) fn test() -> Result<()> {
         "--package",
         "tollgate-init",
         "--package",
+        "tollgate-init",
+        "--package",
         "e2e",
+        "--package",
+        "netns",
     ]))?;
     run(command(env!("CARGO"))?.args(["test", "--workspace", "--no-fail-fast"]))
 }

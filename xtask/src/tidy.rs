@@ -19,7 +19,7 @@ const IMPURE: [&str; 8] =
     ["tokio", "hyper", "rand", "getrandom", "chrono", "jiff", "socket2", "mio"];
 
 /// Which package of this workspace may name which.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("tollgate-decide", &[]),
     ("tollgate-wire", &["tollgate-decide"]),
     ("tollgate-audit", &["tollgate-decide"]),

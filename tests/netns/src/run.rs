@@ -77,6 +77,14 @@ pub struct Harness {
     count: u16,
 }
 
+/// Addresses in the world and a port that only the attempt of this number has.
+#[must_use]
+pub fn destination(count: u16) -> (Ipv4Addr, Ipv6Addr, u16) {
+    let [high, low] = count.to_be_bytes();
+    let v6 = Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, count);
+    (Ipv4Addr::new(10, 200, high, low), v6, 20_000 + count)
+}
+
 /// A folder whose mounts end with the thread that made them.
 #[derive(Debug)]
 struct Scratch(PathBuf);
@@ -163,7 +171,7 @@ impl Harness {
     /// An attempt with a destination, a port and a marker that no other has.
     fn attempt(&mut self, technique: &str, words: &[&str]) -> Result<Attempt> {
         self.count = self.count.checked_add(1).context("too many attempts")?;
-        let [high, low] = self.count.to_be_bytes();
+        let (v4, v6, port) = destination(self.count);
         let mut words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let address = words.first().and_then(|word| self.helpers.address(word));
         if let (HELPER, Some(address)) = (technique, address) {
@@ -172,9 +180,9 @@ impl Harness {
         Ok(Attempt {
             technique: technique.to_owned(),
             words,
-            v4: Ipv4Addr::new(10, 200, high, low),
-            v6: Ipv6Addr::new(0xfd00, 0x200, 0, 0, 0, 0, 0, self.count),
-            port: 20_000 + self.count,
+            v4,
+            v6,
+            port,
             marker: format!("TG{:016x}", crate::random()?),
             site: self.site(),
         })
