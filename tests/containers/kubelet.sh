@@ -61,29 +61,65 @@ done >/dev/null
 
 # The pod as the documentation has it, with what the test adds.
 mkdir -p manifests
-cp "$repository/docs/deploy/pod/pod.yaml" manifests/
+cp "$repository"/docs/deploy/pod/pod.yaml manifests/
 sed "s|BINARIES|$binaries|; s|SDK|$images/sdk|" "$repository/tests/containers/kubelet/ordinary.yaml" >manifests/ordinary.yaml
 printf 'resources: [pod.yaml]\npatches: [{ path: ordinary.yaml }]\n' >manifests/kustomization.yaml
 k kustomize manifests >ordinary.yaml
 
 n() { k -n "$namespace" "$@"; }
-of() { n get pod "$1" -o jsonpath="$2"; }
+of() { n get pod agent -o jsonpath="$1"; }
 logs() { n logs agent -c "$1" 2>&1; }
 in_gate() { n exec -i agent -c tollgate -- /opt/bin/tollgate "$@" --state /var/lib/tollgate/state; }
 as() { local who=$1 ; shift; n exec -i agent -c "$who" -- "$@"; }
 
 # start NAMESPACE MANIFEST: the pod, until its agent runs; how long that took.
 start() {
-  namespace=$1
-  local began=$(date +%s%N)
+  namespace=$1 began=$(date +%s%N)
   n apply -f "$2" >/dev/null
-  n wait --for=condition=Ready pod/agent --timeout=40s >/dev/null || { n get events; n get pod agent -o jsonpath="{.status.initContainerStatuses[*].state} {.status.containerStatuses[*].state}"; tail -n 5 "$here"/logs/*/*/*.log; return 1; } >&2
-  said "$1-took" "$(( ($(date +%s%N) - began) / 1000000 )) ms"
-  address=$(of agent '{.status.podIPs[0].ip}') address6=$(of agent '{.status.podIPs[1].ip}') uid=$(of agent '{.metadata.uid}')
+  n wait --for=condition=Ready pod/agent --timeout=40s >/dev/null || { n get events; tail -n 5 "$here"/logs/*/*/*.log; return 1; } >&2
+  said "$1-ready" "$(( ($(date +%s%N) - began) / 1000000 )) ms"
+  pod4=$(of '{.status.podIPs[0].ip}') pod6=$(of '{.status.podIPs[1].ip}') uid=$(of '{.metadata.uid}')
+  wire=$(ip -o route get "$pod4" | sed 's/.* dev \([^ ]*\).*/\1/')
 }
+stop() { n delete pod agent --grace-period=1 --timeout=30s >/dev/null; }
+# The kernel lets a cgroup go a moment after its folder is removed.
+collected() { "$binaries/tollgate-init" gc --root /sys/fs/bpf/tollgate >collected 2>&1 && grep -q "removed .*$uid" collected; }
+# When a container said its last word, after the pod was asked for.
+after() {
+  local last=$(n logs agent -c "$1" --timestamps | tail -n 1 | cut -d' ' -f1)
+  echo "$(( ($(date -d "$last" +%s%N) - began) / 1000000 )) ms"
+}
+# The first process of a container of the pod.
+process() {
+  local container=$(of "{.status.initContainerStatuses[?(@.name==\"$1\")].containerID}")
+  ctr -a "$here/containerd.sock" -n k8s.io tasks ls | sed -n "s/^${container#containerd://} *\([0-9]*\) .*/\1/p"
+}
+# arrives NAME ADDRESS COMMAND…: what the command says, and whether a frame to that address arrived meanwhile.
+arrives() {
+  local name=$1 address=$2; shift 2
+  printf '{"name":"%s","v4":"%s","v6":"fd00:77::77","marker":"sent by nobody"}\n' "$name" "$address" >"attempts-$name"
+  mkfifo "stop-$name"
+  python3 "$repository/tests/containers/sniff.py" "$wire" "attempts-$name" <"stop-$name" >"seen-$name" &
+  local sniffer=$!
+  exec {stop}>"stop-$name"
+  until_true grep -q ready "seen-$name"
+  said "$name" "$("$@" 2>&1 || true)"
+  exec {stop}>&-
+  wait $sniffer
+  said "$name-seen" "$(tail -n 1 "seen-$name")"
+}
+
+# Before: a pod without a gate, and the attempts of the catalogue arrive.
+namespace=shared world4=10.79.0.1 world6=fd00:79::1
+sed "s|BINARIES|$binaries|" "$repository/tests/containers/kubelet/before.yaml" >before.yaml
+start shared before.yaml
+catalogue before k -n shared exec -i agent -- /opt/bin/techniques
+stop
+
 start ordinary ordinary.yaml
 said install "$(logs tollgate-install)"
 said validate "$(logs tollgate-validate)"
+said validated "$(after tollgate-validate)"
 
 # An image nobody changed, with the key and the authority that it was left.
 ask='{"model":"gpt-5-mini","messages":[{"role":"user","content":"hello"}]}'
@@ -95,11 +131,70 @@ answer = openai.OpenAI(max_retries=0, timeout=20).chat.completions.create(
     model="gpt-5-mini", messages=[{"role": "user", "content": "hello"}])
 print(answer.choices[0].message.content, answer.usage.total_tokens)'
 sdk() { as "$1" sh -c 'OPENAI_API_KEY=$(cat /agent/key) exec python3 -c "$1"' sh "$sdk" 2>&1 || true; }
-works() {
-  for who in root agent; do
-    said "$namespace-curl-$who" "$(as $who sh -c "$curl -d '$ask' $url" 2>&1 || true)"
-    said "$namespace-sdk-$who" "$(sdk $who)"
-    said "$namespace-elsewhere-$who" "$(as $who curl -sS -m 20 --resolve pastebin.com:443:203.0.113.9 https://pastebin.com/ 2>&1 || true)"
-  done
+for who in root agent; do
+  said "curl-$who" "$(as $who sh -c "$curl -d '$ask' $url" 2>&1 || true)"
+  said "sdk-$who" "$(sdk $who)"
+  said "elsewhere-$who" "$(as $who curl -sS -m 20 --resolve pastebin.com:443:203.0.113.9 https://pastebin.com/ 2>&1 || true)"
+  catalogue $who as $who /opt/bin/techniques
+done
+catalogue default as default /opt/bin/techniques
+
+# Who comes from outside, as a Service leads them: a declared port answers as it goes on, an undeclared one never.
+nft -f - <<NFT
+table ip services {
+  chain output {
+    type nat hook output priority dstnat
+    ip daddr 10.0.0.50 tcp dport 80 dnat to $pod4:8080
+    ip daddr 10.0.0.50 tcp dport 81 dnat to $pod4:8081
+  }
 }
-works
+NFT
+as agent python3 -uc "$(cat "$repository/tests/containers/kubelet/application.py")" >application.log 2>&1 &
+started="$started $!"
+until_true grep -q listening application.log
+for port in 80 81; do
+  said "service-$port" "$(python3 -c '
+import socket, sys
+s = socket.create_connection(("10.0.0.50", int(sys.argv[1])), 3)
+s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+got = b""
+while b"first" not in got: got += s.recv(1000)
+s.sendall(b"x")
+while b"last" not in got: got += s.recv(1000)
+print("first and last")' $port 2>&1 | tail -n 1)"
+done
+
+# The gate's container ends under its agent, and the kubelet starts it again.
+away='
+import socket, time
+seen, end = [], time.time() + 25
+while time.time() < end and seen[-2:] != ["ConnectionRefusedError", "connected"]:
+    with socket.socket() as s:
+        s.settimeout(2)
+        try:
+            s.connect(("203.0.113.77", 443))
+            what = "connected"
+        except OSError as error:
+            what = type(error).__name__
+    if seen[-1:] != [what]:
+        seen.append(what)
+        print(what, flush=True)
+    time.sleep(0.02)'
+under() {
+  as root python3 -c "$away" >away.log 2>&1 &
+  local loop=$!
+  until_true grep -q '^connected' away.log
+  kill -KILL "$(process tollgate)"
+  wait $loop
+  cat away.log
+}
+arrives gone 203.0.113.77 under
+said back "$(sdk root)"
+said restarts "$(of '{.status.initContainerStatuses[?(@.name=="tollgate")].restartCount} {.status.containerStatuses[*].restartCount}')"
+said tail "$(in_gate tail --json -n 400)"
+said metrics "$(curl -s "http://$pod4:16815/metrics" | grep -E '^tollgate_(enforcement|refused_attempts_total)' || true)"
+stop
+rmdir "/sys/fs/cgroup/kubepods/pod$uid"   # as a kubelet with cgroupsPerQOS does
+until_true collected
+said gc "$(cat collected)"
+said left "$(ls /sys/fs/bpf/tollgate)"

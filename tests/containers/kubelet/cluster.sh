@@ -88,7 +88,7 @@ CONTAINERD
   mkdir -p pause/bin
   cp "$(command -v busybox)" pause/bin/sleep
   image localhost/pause:1 pause
-  image localhost/debian:1 "$images/pod" usr/share/doc usr/share/locale usr/share/man var/cache var/lib/apt
+  image localhost/debian:1 "$images/bookworm" usr/share/doc usr/share/locale usr/share/man var/cache var/lib/apt
 }
 
 kubelet() {
