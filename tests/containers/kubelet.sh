@@ -143,7 +143,7 @@ catalogue default as default /opt/bin/techniques
 nft -f - <<NFT
 table ip services {
   chain output {
-    type nat hook output priority dstnat
+    type nat hook output priority -100
     ip daddr 10.0.0.50 tcp dport 80 dnat to $pod4:8080
     ip daddr 10.0.0.50 tcp dport 81 dnat to $pod4:8081
   }
