@@ -24,17 +24,38 @@ pub enum Language {
     Node,
 }
 
+/// Where `cargo xtask setup` keeps what it installs.
+///
+/// # Errors
+/// When neither `$TOLLGATE_CACHE` nor `$HOME` is set.
+pub fn cache() -> Result<PathBuf> {
+    match std::env::var_os("TOLLGATE_CACHE") {
+        Some(dir) => Ok(PathBuf::from(dir)),
+        None => Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?)
+            .join(".cache/tollgate")),
+    }
+}
+
+/// The folder of `bookworm`, Debian's files for containers, and `sdk`, the Python SDK's packages for the Python in them.
+///
+/// # Errors
+/// When one is not made.
+pub fn images() -> Result<PathBuf> {
+    let images = cache()?.join("images");
+    for made in ["bookworm", "sdk"] {
+        let done = images.join(made).join(".done");
+        ensure!(done.is_file(), "{} is not there: run cargo xtask setup", done.display());
+    }
+    Ok(images)
+}
+
 impl Clients {
     /// Finds the installed clients.
     ///
     /// # Errors
     /// When they are not installed, with the command that does it.
     pub fn find() -> Result<Self> {
-        let cache = match std::env::var_os("TOLLGATE_CACHE") {
-            Some(dir) => PathBuf::from(dir),
-            None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?)
-                .join(".cache/tollgate"),
-        };
+        let cache = cache()?;
         let (python, node) = (cache.join("clients/python"), cache.join("clients/node"));
         for dir in [&python, &node] {
             ensure!(

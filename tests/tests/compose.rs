@@ -6,31 +6,21 @@
 #![expect(clippy::unwrap_used, reason = "these are tests and their helpers")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use e2e::clients::images;
 use e2e::harness::tollgate;
 use e2e::process::Running;
 
 /// Two images are made and five containers started, on a machine that does other things.
 const LIMIT: Duration = Duration::from_mins(5);
 
-fn cache() -> PathBuf {
-    std::env::var_os("TOLLGATE_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tollgate"),
-        PathBuf::from,
-    )
-}
-
 /// What the script found out, by name.
 fn brought_up() -> BTreeMap<String, String> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let images = cache().join("images");
-    for made in ["bookworm", "sdk"] {
-        let done = images.join(made).join(".done");
-        assert!(done.is_file(), "{} is not there: run cargo xtask setup", done.display());
-    }
+    let images = images().unwrap();
     let dir = tempfile::TempDir::with_prefix("compose-").unwrap();
     let mut command = Command::new("unshare");
     command

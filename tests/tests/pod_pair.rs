@@ -6,10 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "these are tests and their helpers")]
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use e2e::clients::images;
 use e2e::harness::tollgate;
 use e2e::process::Running;
 use serde_json::Value;
@@ -19,21 +20,10 @@ const LIMIT: Duration = Duration::from_mins(5);
 /// The programs that the pod and its world are made of, beside `tollgate`.
 const PROGRAMS: [&str; 4] = ["provider", "tollgate-init", "techniques", "attempts"];
 
-fn cache() -> PathBuf {
-    std::env::var_os("TOLLGATE_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tollgate"),
-        PathBuf::from,
-    )
-}
-
 /// What the script found out, by name.
 fn brought_up() -> BTreeMap<String, String> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let images = cache().join("images");
-    for made in ["bookworm", "sdk"] {
-        let done = images.join(made).join(".done");
-        assert!(done.is_file(), "{} is not there: run cargo xtask setup", done.display());
-    }
+    let images = images().unwrap();
     let binaries = tollgate().unwrap().parent().unwrap().to_owned();
     for program in PROGRAMS {
         let built = binaries.join(program);

@@ -1,10 +1,8 @@
 //! The programs of a service, at any number of cgroups of its host.
 
 use std::{
-    io,
     net::SocketAddr,
-    net::UdpSocket,
-    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{Mutex, PoisonError, RwLock},
 };
 
@@ -14,6 +12,7 @@ use ebpf_shared::{INTAKE_CONSTANT, NETWORK_CONSTANT, RESPONDER_CONSTANT};
 use crate::{
     Attempts, EbpfError,
     origins::{Origin, Origins},
+    probe,
     programs::{Programs, Scope},
 };
 
@@ -51,7 +50,7 @@ impl Redirection {
     /// When the kernel or the privileges do not allow it.
     pub fn load(ports: Ports) -> Result<Self, EbpfError> {
         let (intake, responder) = (u32::from(ports.intake), u32::from(ports.responder));
-        let network = network().map_err(EbpfError::Network)?;
+        let network = probe::network_cookie().map_err(EbpfError::Network)?;
         let mut loader = EbpfLoader::new();
         loader
             .btf(None)
@@ -99,27 +98,5 @@ impl Redirection {
     pub fn forget(&self, gone: impl Fn(u64) -> bool) -> Result<(), EbpfError> {
         let mut origins = self.origins.write().unwrap_or_else(PoisonError::into_inner);
         origins.forget(gone).map_err(|error| EbpfError::Forget(Box::new(error)))
-    }
-}
-
-/// The cookie of the network namespace of the calling thread, which is never 0 (kernel 5.14).
-fn network() -> io::Result<u64> {
-    let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"))?;
-    let mut cookie = 0_u64;
-    let mut size = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;
-    // SAFETY: the option is eight bytes long, and both pointers are valid for the call.
-    let answer = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut size,
-        )
-    };
-    match (answer, cookie) {
-        (0, 1..) => Ok(cookie),
-        (0, 0) => Err(io::Error::other("the cookie is zero")),
-        _ => Err(io::Error::last_os_error()),
     }
 }

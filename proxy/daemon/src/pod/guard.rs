@@ -1,9 +1,11 @@
 //! The pod that this gate guards, as its intake asks about it.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use ebpf::xdp::Held;
 use ebpf::{Attempts, EbpfError, Pinned, Technique};
@@ -18,6 +20,9 @@ use crate::trust::hex;
 
 /// Where the installer connects to see that it is led to this gate: nobody has this address (RFC 5737, TEST-NET-1).
 const PROBED: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 16801);
+
+/// The kernel lets an `AF_XDP` queue go a moment after whoever held it: the gate before this one, the installer's try.
+const LET_GO_WITHIN: Duration = Duration::from_secs(1);
 
 /// The pod.
 #[derive(Debug)]
@@ -255,7 +260,18 @@ fn hold(interfaces: &[String]) -> Result<Held, PodError> {
             .map_err(|errno| PodError::Xdp(errno.into()))
     };
     let all = interfaces.iter().map(index).collect::<Result<Vec<_>, _>>()?;
-    let held = Held::all(&all).map_err(PodError::Xdp)?;
+    let begun = Instant::now();
+    let held = loop {
+        match Held::all(&all) {
+            Err(error)
+                if error.kind() == io::ErrorKind::ResourceBusy
+                    && begun.elapsed() < LET_GO_WITHIN =>
+            {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            taken => break taken.map_err(PodError::Xdp)?,
+        }
+    };
     tracing::info!(queues = held.queues(), "AF_XDP is held");
     Ok(held)
 }
