@@ -53,7 +53,7 @@ agents:
     destinations: [api.openai.com]
     data: { credentials: redact }
 YAML
-for namespace in ordinary bare shared; do
+for namespace in ordinary shared; do
   k create namespace $namespace
   k -n $namespace create configmap tollgate --from-file=tollgate.yaml --from-file=bot.yaml --from-file=provider-ca.pem
   k -n $namespace create secret generic provider --from-literal=key="$key"
@@ -190,7 +190,11 @@ under() {
 }
 arrives gone 203.0.113.77 under
 said back "$(sdk root)"
-said restarts "$(of '{.status.initContainerStatuses[?(@.name=="tollgate")].restartCount} {.status.containerStatuses[*].restartCount}')"
+restarts() { of '{.status.initContainerStatuses[?(@.name=="tollgate")].restartCount} {.status.containerStatuses[*].restartCount}'; }
+# The API server learns of it later than the agent.
+counted() { [[ "$(restarts)" != 0* ]]; }
+until_true counted
+said restarts "$(restarts)"
 said tail "$(in_gate tail --json -n 400)"
 said metrics "$(curl -s "http://$pod4:16815/metrics" | grep -E '^tollgate_(enforcement|refused_attempts_total)' || true)"
 stop
@@ -198,3 +202,13 @@ rmdir "/sys/fs/cgroup/kubepods/pod$uid"   # as a kubelet with cgroupsPerQOS does
 until_true collected
 said gc "$(cat collected)"
 said left "$(ls /sys/fs/bpf/tollgate)"
+
+# A node that makes no cgroup for a pod: the installer in the pod refuses, and nothing after it starts.
+namespace=shared
+n apply -f ordinary.yaml >/dev/null
+refused() { n logs agent -c tollgate-install | grep -q 'tollgate-init:'; }
+until_true refused
+said shared-install "$(logs tollgate-install)"
+said shared-exit "$(of '{.status.initContainerStatuses[?(@.name=="tollgate-install")].*.terminated.exitCode}')"
+said shared-agent "$(of '{.status.containerStatuses[?(@.name=="agent")].state.waiting.reason}')"
+stop

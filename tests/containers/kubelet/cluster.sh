@@ -80,9 +80,7 @@ state = "/run/containerd-state"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       BinaryName = "$here/runc"
 CONTAINERD
-  sed "s|HERE|$here|; s|BINARIES|$binaries|" "$repository/tests/containers/kubelet/runc" >runc
-  sed "s|HERE|$here|; s|BINARIES|$binaries|" "$repository/tests/containers/kubelet/hook" >hook
-  chmod +x runc hook
+  cp "$repository/tests/containers/kubelet/runc" runc
   service containerd containerd -c containerd.toml
   until_true ctr -a "$here/containerd.sock" version
   mkdir -p pause/bin
