@@ -53,7 +53,7 @@ agents:
     destinations: [api.openai.com]
     data: { credentials: redact }
 YAML
-for namespace in ordinary shared; do
+for namespace in ordinary bare shared; do
   k create namespace $namespace
   k -n $namespace create configmap tollgate --from-file=tollgate.yaml --from-file=bot.yaml --from-file=provider-ca.pem
   k -n $namespace create secret generic provider --from-literal=key="$key"
@@ -83,7 +83,7 @@ start() {
 }
 stop() { n delete pod agent --grace-period=1 --timeout=30s >/dev/null; }
 # The kernel lets a cgroup go a moment after its folder is removed.
-collected() { "$binaries/tollgate-init" gc --root /sys/fs/bpf/tollgate >collected 2>&1 && grep -q "removed .*$uid" collected; }
+collected() { "$binaries/tollgate-init" gc --root /sys/fs/bpf/tollgate >>collected 2>&1 && grep -q "removed .*bpf.*$uid" collected; }
 # When a container said its last word, after the pod was asked for.
 after() {
   local last=$(n logs agent -c "$1" --timestamps | tail -n 1 | cut -d' ' -f1)
@@ -96,8 +96,12 @@ process() {
 }
 # arrives NAME ADDRESS COMMAND…: what the command says, and whether a frame to that address arrived meanwhile.
 arrives() {
-  local name=$1 address=$2; shift 2
-  printf '{"name":"%s","v4":"%s","v6":"fd00:77::77","marker":"sent by nobody"}\n' "$name" "$address" >"attempts-$name"
+  printf '{"name":"%s","v4":"%s","v6":"fd00:77::77","marker":"sent by nobody"}\n' "$1" "$2" >"attempts-$1"
+  observed "$1" "${@:3}"
+}
+# observed NAME COMMAND…: the same of the attempts in attempts-NAME.
+observed() {
+  local name=$1; shift
   mkfifo "stop-$name"
   python3 "$repository/tests/containers/sniff.py" "$wire" "attempts-$name" <"stop-$name" >"seen-$name" &
   local sniffer=$!
@@ -212,3 +216,27 @@ said shared-install "$(logs tollgate-install)"
 said shared-exit "$(of '{.status.initContainerStatuses[?(@.name=="tollgate-install")].*.terminated.exitCode}')"
 said shared-agent "$(of '{.status.containerStatuses[?(@.name=="agent")].state.waiting.reason}')"
 stop
+
+# There the node's agent does it, as a hook of the runtime.
+namespace=bare
+mkdir -p bare
+cp ordinary.yaml "$repository/tests/containers/kubelet/bare.yaml" bare/
+printf 'resources: [ordinary.yaml]\npatches: [{ path: bare.yaml }]\n' >bare/kustomization.yaml
+k kustomize bare >bare.manifest.yaml
+n create configmap application --from-file=ask.sh="$repository/tests/containers/kubelet/ask.sh" --from-file=attempts=attempts-agent >/dev/null
+start bare bare.manifest.yaml
+said bare-validate "$(logs tollgate-validate)"
+said bare-validated "$(after tollgate-validate)"
+within() {
+  in_gate_shell 'touch /agent/counted'
+  until_true reported
+}
+in_gate_shell() { n exec agent -c tollgate -- sh -c "$1"; }
+reported() { n logs agent -c agent | grep -q reports; }
+cp attempts-agent attempts-bare
+observed bare within
+said bare-agent "$(n logs agent -c agent)"
+arrives bare-exec 203.0.113.77 as agent curl -sS -m 3 --resolve a.example:443:203.0.113.77 https://a.example/
+stop
+until_true collected
+said bare-gc "$(cat collected)"

@@ -14,7 +14,7 @@ use e2e::harness::tollgate;
 use e2e::process::Running;
 use serde_json::Value;
 
-/// A control plane, a node and three pods, on a machine that does other things.
+/// A control plane, a node and four pods, on a machine that does other things.
 const LIMIT: Duration = Duration::from_mins(5);
 /// The programs that the pods and their world are made of, beside `tollgate`.
 const PROGRAMS: [&str; 4] = ["provider", "tollgate-init", "techniques", "attempts"];
@@ -100,11 +100,21 @@ fn a_pod_on_a_kubelet_reaches_its_provider_and_nothing_past_the_gate() {
     assert_eq!(of("restarts"), "1 0 0 0", "only the gate's container was started again");
     assert!(of("tail").contains("past the gate: datagram"), "{}", of("tail"));
     assert!(of("metrics").contains(r#"tollgate_enforcement{mode="kernel"} 1"#));
-    assert!(of("gc").starts_with("removed "), "{}", of("gc"));
+    assert!(of("gc").contains("removed /sys/fs/bpf/"), "{}", of("gc"));
     assert_eq!(of("left"), "");
 
     // Where the node makes no folder per pod the installer refuses, and no agent starts.
     assert!(of("shared-install").contains("is not this pod's alone"), "{}", of("shared-install"));
     assert_eq!(of("shared-exit"), "3");
     assert_eq!(of("shared-agent"), "PodInitializing");
+
+    // There the node's agent closes the pod. What is exec'd is not led to the gate, and gets nowhere.
+    assert!(of("bare-validate").ends_with("mode kernel: holds"), "{}", of("bare-validate"));
+    assert!(of("bare-agent").starts_with("allowed 200 elsewhere"), "{}", of("bare-agent"));
+    assert!(of("bare-agent").contains("access denied"), "{}", of("bare-agent"));
+    assert!(of("bare-agent").ends_with(&format!("reports {attempts}")), "{}", of("bare-agent"));
+    assert_eq!(counted(of("bare-seen")), (attempts, Vec::new()));
+    assert!(of("bare-exec").contains("timed out"), "{}", of("bare-exec"));
+    assert_eq!(counted(of("bare-exec-seen")), (1, Vec::new()));
+    assert!(of("bare-gc").contains("/sys/fs/bpf/"), "{}", of("bare-gc"));
 }

@@ -46,6 +46,8 @@ enum Chore {
     Tidy,
     /// Installs what the checks and tests need
     Setup,
+    /// Builds the Kubernetes that the test of a pod on a real kubelet needs, into the cache: six minutes
+    Kube,
     /// Builds the kernel programs anew and records what they were built from
     Ebpf,
     /// Shows the main job in eight steps
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Chore::Threats { measure } => threats::write(measure),
         Chore::Tidy => tidy::tidy(),
         Chore::Setup => setup::setup(),
+        Chore::Kube => parts::kube(),
         Chore::Ebpf => ebpf::build(),
         Chore::Demo => demo::demo(),
         Chore::Bench { more } => bench::bench(&more),

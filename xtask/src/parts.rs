@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::setup::step;
 use crate::shell::{self, run, say};
@@ -35,6 +35,58 @@ const PARTS: [Part; 2] = [
         checks: "that spans and metrics arrive at an OpenTelemetry collector",
     },
 ];
+
+/// Kubernetes for one node, by the folder of the recipe: its programs and the packages they are built of.
+const KUBE: [(&str, &[(&str, &str)]); 2] = [
+    (
+        "kube-apiserver",
+        &[
+            ("etcd", "./etcd"),
+            ("kube-apiserver", "."),
+            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+        ],
+    ),
+    (
+        "cnitool",
+        &[
+            ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+            ("loopback", "github.com/containernetworking/plugins/plugins/main/loopback"),
+            ("ptp", "github.com/containernetworking/plugins/plugins/main/ptp"),
+        ],
+    ),
+];
+/// Kubernetes takes its version from the linker, and refuses to be of none.
+const KUBE_VERSION: &str = "-s -w -X k8s.io/component-base/version.gitVersion=v1.35.4 \
+    -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=35 \
+    -X k8s.io/client-go/pkg/version.gitVersion=v1.35.4";
+
+/// Builds what of [`KUBE`] is missing, into `parts/kube` of the cache.
+pub(crate) fn kube() -> Result<()> {
+    let shared = recipes()?.context("no folder shared/parts beside the clone")?;
+    ensure!(shell::has("go"), "install Go first: Kubernetes is built from its modules");
+    let to = shell::cache()?.join("parts/kube");
+    for (recipe, programs) in KUBE {
+        // In a copy, because Go writes beside what it builds.
+        let copy = to.join("recipes").join(recipe);
+        fs::create_dir_all(&copy)?;
+        run(Command::new("cp").arg("-r").arg(shared.join(recipe).join(".")).arg(&copy))?;
+        for (program, package) in programs {
+            let built = to.join(program);
+            if built.is_file() {
+                continue;
+            }
+            let mut go = Command::new("go");
+            go.current_dir(&copy)
+                .env("CGO_ENABLED", "0")
+                .env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod")
+                .args(["build", "-trimpath", "-ldflags", KUBE_VERSION, "-o"])
+                .args([built.as_os_str(), package.as_ref()]);
+            run(&mut go)?;
+        }
+    }
+    Ok(())
+}
 
 /// Builds those that are missing, into `parts/NAME/NAME` of the cache.
 pub(crate) fn parts() -> Result<()> {

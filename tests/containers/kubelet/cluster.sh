@@ -80,7 +80,10 @@ state = "/run/containerd-state"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       BinaryName = "$here/runc"
 CONTAINERD
-  cp "$repository/tests/containers/kubelet/runc" runc
+  for program in runc hook; do
+    sed "s|HERE|$here|g; s|BINARIES|$binaries|g" "$repository/tests/containers/kubelet/$program" >$program
+    chmod +x $program
+  done
   service containerd containerd -c containerd.toml
   until_true ctr -a "$here/containerd.sock" version
   mkdir -p pause/bin
