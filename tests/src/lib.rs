@@ -6,6 +6,7 @@ pub mod by;
 pub mod caller;
 pub mod clients;
 pub mod harness;
+pub mod pods;
 pub mod process;
 pub mod proofs;
 pub mod provider;
