@@ -73,7 +73,10 @@ pub enum PlaceError {
     )]
     NoneOfItsOwn(String),
     /// Somebody else is there too.
-    #[error("the cgroup {folder} is not this pod's alone: {why}; it is never attached to")]
+    #[error(
+        "the cgroup {folder} is not this pod's alone: {why}; it is never attached to (a node that makes no folder for each \
+         pod closes it itself: tollgate-init node)"
+    )]
     Shared {
         /// The folder.
         folder: String,
