@@ -103,57 +103,22 @@ fn unsent(seen: &Seen) -> Outcome {
 
 /// What may be led to the gate: the floor's own count tells whether it left instead.
 fn led(seen: &Seen) -> Outcome {
-    match seen {
-        Seen::Connected | Seen::Silent => Outcome::Holds,
-        Seen::Refused(_)
-        | Seen::Held
-        | Seen::Lacking(_)
-        | Seen::Nothing(_)
-        | Seen::Sent
-        | Seen::Possible => unsent(seen),
-    }
+    if matches!(seen, Seen::Connected | Seen::Silent) { Outcome::Holds } else { unsent(seen) }
 }
 
 /// What the kernel reports as sent although the floor drops it: the floor's own count tells whether it left.
 fn swallowed(seen: &Seen) -> Outcome {
-    match seen {
-        Seen::Sent => Outcome::Holds,
-        Seen::Refused(_)
-        | Seen::Held
-        | Seen::Lacking(_)
-        | Seen::Nothing(_)
-        | Seen::Connected
-        | Seen::Silent
-        | Seen::Possible => unsent(seen),
-    }
+    if matches!(seen, Seen::Sent) { Outcome::Holds } else { unsent(seen) }
 }
 
 /// What must find nobody.
 fn unanswered(seen: &Seen) -> Outcome {
-    match seen {
-        Seen::Silent => Outcome::Holds,
-        Seen::Refused(_)
-        | Seen::Held
-        | Seen::Lacking(_)
-        | Seen::Nothing(_)
-        | Seen::Sent
-        | Seen::Connected
-        | Seen::Possible => unsent(seen),
-    }
+    if matches!(seen, Seen::Silent) { Outcome::Holds } else { unsent(seen) }
 }
 
 /// What admission has to take a capability away for, unless somebody holds it.
 fn taken(seen: &Seen) -> Outcome {
-    match seen {
-        Seen::Possible => Outcome::Weaker,
-        Seen::Refused(_)
-        | Seen::Held
-        | Seen::Lacking(_)
-        | Seen::Nothing(_)
-        | Seen::Sent
-        | Seen::Connected
-        | Seen::Silent => unsent(seen),
-    }
+    if matches!(seen, Seen::Possible) { Outcome::Weaker } else { unsent(seen) }
 }
 
 /// The name of the one try that may show [`Outcome::Weaker`].

@@ -58,7 +58,7 @@ chown -R 16801:16801 state pod
 chmod 0755 config config/policy
 chmod 0700 state
 
-# run NAME CAPABILITIES FLAGS… -- COMMAND…: a container of the pod.
+# container NAME CAPABILITIES FLAGS… -- COMMAND…: one of the pod.
 container() {
   local name=$1 capabilities=$2 flags=() ; shift 2
   while [ "$1" != -- ]; do flags+=("$1"); shift; done
