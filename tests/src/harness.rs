@@ -171,13 +171,19 @@ impl Stand {
     /// # Errors
     /// When the gate is not built.
     pub fn gate(&self, args: &[&str]) -> Result<Run<'_>> {
-        let mut command = self.command(&tollgate()?);
+        Ok(self.gate_at(&tollgate()?, args))
+    }
+
+    /// The same by the gate of this file.
+    #[must_use]
+    pub fn gate_at(&self, program: &Path, args: &[&str]) -> Run<'_> {
+        let mut command = self.command(program);
         command.args(["exec", "--state"]).arg(self.state());
         for name in NAMES.iter().filter(|name| **name != "localhost") {
             command.arg("--connect-to").arg(format!("{name}:443:{}", self.provider.addr()));
         }
         command.arg("--upstream-ca").arg(self.provider.ca()).args(args).arg("--");
-        Ok(Run { command, stand: self })
+        Run { command, stand: self }
     }
 
     /// A run under the gate with these arguments of `tollgate exec` and nothing that leads to the provider.

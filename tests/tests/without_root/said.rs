@@ -1,5 +1,7 @@
 //! What a user is told of the form, and what the record keeps of it.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use anyhow::{Context as _, Result, ensure};
 use e2e::by::By;
 use e2e::harness::Stand;
@@ -44,5 +46,20 @@ fn check_says_which_form_is_possible() -> Result<()> {
         outcome.stdout.contains("CAP_BPF"),
         "what the other form takes is not said: {outcome:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn the_gate_s_program_may_lie_where_its_user_may_not_go() -> Result<()> {
+    let stand = Stand::new()?;
+    let folder = stand.file("closed");
+    std::fs::create_dir(&folder)?;
+    let program = folder.join("tollgate");
+    std::fs::copy(e2e::harness::tollgate()?, &program)?;
+    std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
+    let script = format!("echo \"a word\"; cat {}", program.display());
+    let outcome = stand.gate_at(&program, &[]).run(["sh", "-c", &script])?;
+    ensure!(outcome.stdout == "a word\n", "{outcome:?}");
+    ensure!(outcome.stderr.contains("Permission denied"), "it was read: {outcome:?}");
     Ok(())
 }

@@ -26,7 +26,7 @@ use rustix::{
 use super::{dev, told};
 use crate::{
     form::Form,
-    plan::{Hidden, Overlaid, Plan},
+    plan::{Hidden, Overlaid, Plan, Text},
     sys,
 };
 
@@ -58,8 +58,10 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
         root::system_read_only(plan)?;
     }
     places::keep(plan)?;
-    for path in &plan.read_only {
-        read_only(path.as_path()).map_err(at("making read-only", path.as_path()))?;
+    for path in plan.read_only.iter().map(Text::as_path) {
+        if in_reach(path, plan.form).map_err(at("looking at", path))? {
+            read_only(path).map_err(at("making read-only", path))?;
+        }
     }
     overlay(plan, contents)?;
     for hidden in &plan.hidden {
@@ -180,6 +182,21 @@ pub(super) fn read_only(path: &Path) -> io::Result<()> {
     let tree = bind(&target, true)?;
     sys::set_mount_attributes(tree.as_fd(), attributes::READ_ONLY, true)?;
     attach(&tree, &target)
+}
+
+/// Whether the command could come to a place at all: the gate's own program may lie where its user may not go, as
+/// below another's home.
+///
+/// In a user namespace this process is the command's user, with every right over what that user owns, so a folder that
+/// stops it stops the command, which has fewer. Without one it is root, whom a user's own file system may refuse what
+/// it grants that user, so there nothing is taken to be out of reach.
+fn in_reach(path: &Path, form: Form) -> io::Result<bool> {
+    match open_target(path) {
+        Err(error) if form == Form::UserNamespace && error.raw_os_error() == Some(libc::EACCES) => {
+            Ok(false)
+        }
+        opened => Ok(if_there(opened)?.is_some()),
+    }
 }
 
 /// A `/proc` of this PID namespace; the old one is taken away where it can be.
