@@ -57,8 +57,8 @@ fn what_is_open_at_once_never_exceeds_the_limit() -> Result<()> {
     let stand = Stand::new()?;
     let prompt = "slow:60 split:3 say:some words that take a while";
     let spec = json!({"threads": 8, "stream": true, "max": 300, "prompt": prompt, "timeout": 40});
-    let run = stand.gate(&["--budget", "0.004"])?.start(asking(&stand, &spec)?)?;
-    ensure!(stand.log().wait(LIMIT, |seen| seen.len() >= 2).is_some(), "nothing was asked");
+    let mut run = stand.gate(&["--budget", "0.004"])?.start(asking(&stand, &spec)?)?;
+    run.until_asked(stand.log(), LIMIT, |seen| seen.len() >= 2)?;
     // Two worst cases of about 1,600 fit, so two calls are open at any time and never three.
     let open = |seen: &[e2e::provider::Record]| {
         seen.iter().filter(|record| record.finish == e2e::provider::Finish::Open).count()

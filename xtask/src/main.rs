@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 
 mod bench;
 mod bound;
@@ -83,6 +84,8 @@ enum Chore {
 }
 
 fn main() -> ExitCode {
+    // Users without privileges run and read what is built and installed here, whoever builds it.
+    umask(Mode::from_bits_truncate(0o022));
     let done = match Args::parse().chore {
         Chore::Ci => ci::ci(),
         Chore::Test => ci::test(),

@@ -7,6 +7,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use rustix::fs::Mode;
 use rustix::process::Uid;
 use tempfile::TempDir;
 
@@ -69,6 +70,7 @@ static USER_NAMESPACES: LazyLock<Result<(), String>> = LazyLock::new(|| {
 /// The examples of this package, built with its tests, in a folder that every user can execute from: the
 /// build folder may lie in a home folder that only its owner can enter.
 static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
+    for_others_too();
     let mut built = std::env::current_exe().unwrap();
     built.pop();
     built.pop();
@@ -85,6 +87,11 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
+/// What a test writes for a user is theirs to read and execute under any mask of whoever runs the tests.
+fn for_others_too() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+}
+
 /// One of them.
 pub(crate) fn example(name: &str) -> PathBuf {
     EXAMPLES.join(name)
@@ -97,6 +104,7 @@ pub(crate) fn probe() -> String {
 impl Cage {
     /// Nothing where that form cannot be tested, which is said. As root the kernel's part always can.
     pub(crate) fn of(form: Form, flags: &[&str]) -> Option<Self> {
+        for_others_too();
         let missing = match form {
             Form::KernelPrograms | Form::UserNamespaceOfRoot => {
                 (!rustix::process::geteuid().is_root()).then_some("needs root")
