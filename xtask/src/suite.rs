@@ -69,3 +69,23 @@ fn name(program: &Path) -> String {
         _ => name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::{name, run};
+
+    #[test]
+    fn a_suite_ends_as_its_program_does() {
+        for (script, code) in [("exit 0", 0), ("exit 101", 101), ("kill -KILL $$", 137)] {
+            assert_eq!(run(&["sh", "-c", script].map(OsString::from)).unwrap(), code, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_suite_is_named_as_its_source() {
+        assert_eq!(name("/t/debug/deps/without_root-ae3cb9d0e5c4c431".as_ref()), "without_root");
+        assert_eq!(name("/t/debug/deps/stub-gate".as_ref()), "stub-gate");
+    }
+}
