@@ -110,7 +110,9 @@ fn an_output_limit_that_does_not_fit_is_lowered_on_the_wire() -> Result<()> {
 #[test]
 fn a_raised_budget_lets_a_run_go_on() -> Result<()> {
     let stand = Stand::new()?;
-    let spec = json!({"each": 200, "max": 100, "prompt": "usage:40:100 say:hello"});
+    // It asks for as long as this test lasts.
+    let spec =
+        json!({"each": 1_000_000, "gap": 0.02, "max": 100, "prompt": "usage:40:100 say:hello"});
     let mut run = stand.gate(&["--budget", "0.0012"])?.start(asking(&stand, &spec)?)?;
     run.until_stdout(LIMIT, |text| answers(text).iter().any(|a| a.status == Some(429)))?;
     let budget = said(&stand, &["budget"])?;
