@@ -15,7 +15,7 @@ use crate::shell::say;
 mod tests;
 
 /// How long processes have to end by themselves, and then how long this one has to notice that they did.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// Does `work`, and where it takes longer than `limit` ends every process that came of it, so that it fails; `late` says
 /// what to do then.

@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::{
     ffi::{OsStr, OsString},
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -78,10 +80,14 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let build = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&built).unwrap());
     let folder = PathBuf::from(format!("/tmp/tollgate-launch-examples-{build}"));
     std::fs::create_dir_all(&folder).unwrap();
+    // Also where another mask was in force when it was made, or the examples were built.
+    let everybody = || Permissions::from_mode(0o755);
+    std::fs::set_permissions(&folder, everybody()).unwrap();
     for name in ["cage", "probe", "sockets"] {
         // Renamed into its place: another run of these tests may be executing the file that lies there.
         let fresh = folder.join(format!("{name}.{}", std::process::id()));
         std::fs::copy(built.join("examples").join(name), &fresh).unwrap();
+        std::fs::set_permissions(&fresh, everybody()).unwrap();
         std::fs::rename(&fresh, folder.join(name)).unwrap();
     }
     folder
