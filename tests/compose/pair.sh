@@ -6,6 +6,8 @@
 set -euo pipefail
 repository=$1 binaries=$2 rootfs=$3 sdk=$4
 here=$PWD
+# Nothing here is the way of whoever runs the tests to the world.
+unset http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY
 
 # Bridges, addresses and mounts end with this process; nothing of the machine is changed.
 mount --make-rprivate /
@@ -22,7 +24,6 @@ STORAGE
 cat >containers.conf <<CONTAINERS
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-http_proxy = false
 log_driver = "k8s-file"
 [engine]
 runtime = "runc"

@@ -4,6 +4,8 @@
 # node REPOSITORY BINARIES WORK
 node() {
   repository=$1 binaries=$2 here=$3
+  # The way of whoever runs the tests to the world is none here.
+  unset http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY
   mount --make-rprivate /
   mount -t tmpfs tmpfs /run
   mount -t tmpfs tmpfs /dev/shm
@@ -43,7 +45,6 @@ STORAGE
   cat >containers.conf <<CONTAINERS
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-http_proxy = false
 log_driver = "k8s-file"
 pids_limit = 0
 [engine]
