@@ -58,6 +58,18 @@ impl Programs {
             tollgate: techniques.with_file_name("tollgate"),
         }
     }
+
+    /// The same by way of a folder that every user may enter: where they were built may lie in a home that only its
+    /// owner enters, and most of them are started by another.
+    fn by_way_of(&self, folder: &Path) -> Result<Self> {
+        let built = self.techniques.parent().context("the programs lie in no folder")?;
+        let [techniques, gate] = [&self.techniques, &self.gate]
+            .map(|program| folder.join(program.file_name().unwrap_or_default()));
+        fs::create_dir(folder)?;
+        sys::mount(crate::text(built)?, crate::text(folder)?, "", libc::MS_BIND)
+            .with_context(|| format!("cannot mount {}", built.display()))?;
+        Ok(Self::beside(&techniques, &gate))
+    }
 }
 
 /// Pod, world, gate and those who try to leave.
@@ -125,9 +137,10 @@ impl Harness {
     ///
     /// # Errors
     /// Without root's privileges, or without iproute2 and nft.
-    pub fn new(programs: Programs) -> Result<Self> {
+    pub fn new(programs: &Programs) -> Result<Self> {
         sys::share_nothing().context("the catalogue needs root: it makes namespaces")?;
         let scratch = Scratch::make()?;
+        let programs = programs.by_way_of(&scratch.0.join("programs"))?;
         let cgroups = Cgroups::make(&scratch.0)?;
         let topology = Topology::make()?;
         let sniffer = Sniffer::listen(&topology, MARK)?;
