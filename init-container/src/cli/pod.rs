@@ -27,7 +27,7 @@ pub(super) struct PinArgs {
     #[arg(long, env = "TOLLGATE_POD", value_name = "UID")]
     pod: Option<String>,
     /// The pod's folder of pins, in a bpffs [default: /sys/fs/bpf/tollgate/UID]
-    #[arg(long)]
+    #[arg(long, value_name = "PATH")]
     pins: Option<PathBuf>,
 }
 
@@ -75,10 +75,10 @@ pub(super) struct InstallArgs {
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     inbound: Vec<u16>,
     /// The gate's user
-    #[arg(long, default_value_t = GATE_UID)]
+    #[arg(long, value_name = "UID", default_value_t = GATE_UID)]
     gate_uid: u32,
     /// The gate's group [default: the number of its user]
-    #[arg(long)]
+    #[arg(long, value_name = "GID")]
     gate_gid: Option<u32>,
     /// The gate's cgroup; in the mode kernel the gate introduces itself, in nft-cgroup it is known by its listener
     #[arg(long, value_name = "PATH")]
