@@ -120,19 +120,11 @@ table ip services {
   }
 }
 NFT
-as agent python3 -uc "$(cat "$repository/tests/containers/kubelet/application.py")" >application.log 2>&1 &
+as agent python3 -uc "$(cat "$repository/tests/containers/application.py")" >application.log 2>&1 &
 started="$started $!"
 until_true grep -q listening application.log
 for port in 80 81; do
-  said "service-$port" "$(python3 -c '
-import socket, sys
-s = socket.create_connection(("10.0.0.50", int(sys.argv[1])), 3)
-s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-got = b""
-while b"first" not in got: got += s.recv(1000)
-s.sendall(b"x")
-while b"last" not in got: got += s.recv(1000)
-print("first and last")' $port 2>&1 | tail -n 1)"
+  said "service-$port" "$(outsider 10.0.0.50 $port)"
 done
 
 # The gate's container ends under its agent, and the kubelet starts it again.

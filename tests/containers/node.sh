@@ -52,6 +52,19 @@ agents:
 YAML
 }
 
+# outsider ADDRESS PORT: what a client hears there of application.py.
+outsider() {
+  python3 -c '
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+got = b""
+while b"first" not in got: got += s.recv(1000)
+s.sendall(b"x")
+while b"last" not in got: got += s.recv(1000)
+print("first and last")' "$@" 2>&1 | tail -n 1
+}
+
 # watched NAME COMMAND…: runs COMMAND, while seen-NAME becomes what a packet socket in the world sees of attempts-NAME.
 watched() {
   local name=$1; shift

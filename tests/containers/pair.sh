@@ -107,38 +107,11 @@ for who in root user; do
 done
 
 # Who comes from outside: a declared port answers as it goes on, an undeclared one never.
-as user python3 -c '
-import socket, sys, time
-def serve(port):
-    s = socket.create_server(("0.0.0.0", port)); 
-    return s
-a, b = serve(8080), serve(8081)
-print("listening", flush=True)
-import threading
-def one(s):
-    while True:
-        c, _ = s.accept()
-        c.recv(1000)
-        c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        c.recv(1)
-        c.sendall(b"4\r\nlast\r\n0\r\n\r\n"); c.close()
-for s in (a, b):
-    threading.Thread(target=one, args=(s,), daemon=True).start()
-time.sleep(1000)' >inside.log 2>&1 &
+as user python3 -uc "$(cat "$repository/tests/containers/application.py")" >inside.log 2>&1 &
 started="$started $!"
 until_true grep -q listening inside.log
-said declared "$(python3 -c '
-import socket
-s = socket.create_connection(("10.231.9.2", 8080), 5); s.settimeout(5)
-s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-got = b""
-while b"first" not in got: got += s.recv(1000)
-s.sendall(b"x")
-while b"last" not in got: got += s.recv(1000)
-print("first and last")' 2>&1 | tail -1)"
-said undeclared "$(python3 -c '
-import socket
-socket.create_connection(("10.231.9.2", 8081), 2)' 2>&1 | tail -1)"
+said declared "$(outsider "$pod4" 8080)"
+said undeclared "$(outsider "$pod4" 8081)"
 
 # The gate's container ends: nothing leaves. It comes back, in another cgroup: everything works again.
 podman kill gate >/dev/null; podman wait gate >/dev/null; podman rm gate >/dev/null
