@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use ebpf::sockets::Transport;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -14,7 +15,7 @@ use tokio::net::TcpStream;
 use x509_parser::extensions::GeneralName;
 
 use super::ServeError;
-use crate::attached::{Attachments, Transport};
+use crate::attached::Attachments;
 use crate::config::{Listen, Tls};
 use crate::intake::front::{self, Front};
 use crate::intake::peer::Peer;
