@@ -183,6 +183,8 @@ fn a_container_finds_its_pod_from_within_its_own_cgroup_namespace() {
         let to = listener.local_addr().unwrap();
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
+            // What is not read when it closes makes the kernel close by a reset, in the middle of the answer.
+            std::io::Read::read_exact(&mut stream, &mut [0; 5]).unwrap();
             std::io::Write::write_all(&mut stream, &vec![7; 1_000_000]).unwrap();
         });
         assert_eq!(gate.ask(&to.to_string()), "done 1000000", "{mode}");
@@ -200,6 +202,8 @@ fn a_gate_that_is_known_by_its_cgroup_is_found_by_its_listener_and_nothing_leave
     let to = listener.local_addr().unwrap().to_string();
     let server = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
+        // What is not read when it closes makes the kernel close by a reset, in the middle of the answer.
+        std::io::Read::read_exact(&mut stream, &mut [0; 5]).unwrap();
         std::io::Write::write_all(&mut stream, &vec![7; 1_000_000]).unwrap();
     });
     let mode = ["--mode", "nft-cgroup", "--minimum", "nft-cgroup"];
