@@ -3,8 +3,8 @@
 //! A decision is taken at once, unless others are on the way: callers announce an exchange when
 //! they begin to decide it, so the writer knows. It then waits for them, at most [`SPACING`] from
 //! the first arrival, and one sync serves all. Where several decisions came while the writer was
-//! busy, more are on the way too, announced or not: it then takes what comes every [`SPACING`], and
-//! where they are many every [`CROWDED`], until nobody is with another any more. What rides is taken with the next decision, or [`RIDE`]
+//! busy, more are on the way too, announced or not: it then takes what comes every [`SPACING`],
+//! until nobody is with another any more. What rides is taken with the next decision, or [`RIDE`]
 //! after it came.
 
 use std::collections::VecDeque;
@@ -18,13 +18,6 @@ use crate::error::LedgerError;
 
 /// How long a decision waits at most for others that are on the way.
 pub const SPACING: Duration = Duration::from_micros(300);
-
-/// How long a decision waits at most for others in a crowd: a sync costs as much processor time as
-/// several requests, and each of a crowd waits for its turn longer than this.
-pub const CROWDED: Duration = Duration::from_millis(1);
-
-/// So many decisions in one commit are a crowd.
-const CROWD: usize = 4;
 
 /// How long an entry that rides waits at most.
 pub const RIDE: Duration = Duration::from_millis(20);
@@ -101,7 +94,7 @@ impl State {
         }
         let ride = self.ride.map(|came| came + RIDE);
         let commit = self.commit.map(|came| match self.paced {
-            Some(from) => from.clamp(came, came + CROWDED),
+            Some(from) => from.clamp(came, came + SPACING),
             None if self.announced == 0 => came,
             None => came + SPACING,
         });
@@ -113,14 +106,10 @@ impl State {
         self.closing || self.waiting.len() >= BATCH
     }
 
-    /// Hands everything over to the writer at `now`. Where there are several decisions, the next ones
-    /// are due one [`SPACING`] on, and where they crowd one [`CROWDED`].
+    /// Hands everything over to the writer at `now`. Where it is a crowd, the next decisions are
+    /// due one [`SPACING`] on.
     fn hand_over(&mut self, now: Instant) -> VecDeque<Waiting> {
-        self.paced = match self.commits {
-            0 | 1 => None,
-            2..CROWD => Some(now + SPACING),
-            CROWD.. => Some(now + CROWDED),
-        };
+        self.paced = (self.commits > 1).then(|| now + SPACING);
         (self.commit, self.ride, self.commits) = (None, None, 0);
         // The next batch is about as large.
         let room = VecDeque::with_capacity(self.waiting.len());
@@ -331,13 +320,9 @@ mod tests {
         let came = taken + SPACING / 3;
         crowd.commit = Some(came);
         assert_eq!(crowd.due(), Some(taken + SPACING));
-        crowd.commits = CROWD;
-        crowd.hand_over(taken);
-        crowd.commit = Some(came);
-        assert_eq!(crowd.due(), Some(taken + CROWDED));
         // The writer was busy for longer: what came meanwhile is due.
-        crowd.commit = Some(taken + CROWDED * 2);
-        assert_eq!(crowd.due(), Some(taken + CROWDED * 2));
+        crowd.commit = Some(taken + SPACING * 2);
+        assert_eq!(crowd.due(), Some(taken + SPACING * 2));
         crowd.commits = 1;
         crowd.hand_over(taken);
         crowd.commit = Some(came);
