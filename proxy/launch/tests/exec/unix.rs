@@ -112,7 +112,7 @@ fn a_socket_that_a_variable_names_is_masked_although_it_is_of_another_network() 
         .arg(format!(
             "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.bind({path:?})\ns.listen()\nsys.stdin.read()"
         ))
-        .stdin(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
         .spawn()
         .unwrap();
     let begun = Instant::now();
