@@ -75,6 +75,8 @@ impl Drop for Cgroup {
     fn drop(&mut self) {
         // The processes inside are dead; what the kernel has not let go yet, the next run sweeps away.
         crate::sys::tolerate(fs::remove_dir(&self.path));
+        // Also for the gate, which may have the same descriptor a moment longer.
+        crate::sys::tolerate(rustix::fs::flock(&self.folder, FlockOperation::Unlock));
     }
 }
 
