@@ -104,8 +104,9 @@ impl Screen {
             return Ok(false);
         };
         let sleeps = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
-        let unread = rustix::io::ioctl_fionread(&terminal)?;
-        Ok(sleeps && children.trim().is_empty() && unread == 0)
+        // Before it is a shell it has no terminal yet, and cannot be asked.
+        let read = rustix::io::ioctl_fionread(&terminal).is_ok_and(|unread| unread == 0);
+        Ok(sleeps && children.trim().is_empty() && read)
     }
 
     fn tmux(&self, args: &[&str]) -> Result<String> {
