@@ -35,7 +35,7 @@ said node "$(until_true sh -c "'$kube/kubectl' --cache-dir='$here/kubectl' get n
 cat >tollgate.yaml <<'YAML'
 mode: enforce
 policy: policy
-state: /var/lib/tollgate/state
+state: /var/lib/tollgate
 pod: { agent: bot }
 credentials: { openai: { provider: openai, from: sealed } }
 drain: { delay: 0s, streams: 2s }
@@ -69,7 +69,7 @@ k kustomize manifests >ordinary.yaml
 n() { k -n "$namespace" "$@"; }
 of() { n get pod agent -o jsonpath="$1"; }
 logs() { n logs agent -c "$1" 2>&1; }
-in_gate() { n exec -i agent -c tollgate -- /opt/bin/tollgate "$@" --state /var/lib/tollgate/state; }
+in_gate() { n exec -i agent -c tollgate -- /opt/bin/tollgate "$@" --state /var/lib/tollgate; }
 as() { local who=$1 ; shift; n exec -i agent -c "$who" -- "$@"; }
 
 # start NAMESPACE MANIFEST: the pod, until its agent runs; how long that took.

@@ -3,6 +3,8 @@
 use crate::case::{Case, Form, Needs, Seen, Stage};
 
 const FLOOR: &str = "nftables postrouting";
+const STAMPED: &str =
+    "nftables postrouting takes the mark, cgroup_skb egress gives the gate's packets theirs";
 
 fn timed_out() -> Seen {
     Seen::Error(vec!["ETIMEDOUT"])
@@ -34,6 +36,18 @@ pub(super) fn cgroups() -> Vec<Case> {
         )
         .optional(),
         outside("outside_ping", "a ping socket of a process outside the pod's cgroups", "ping v4"),
+        outside(
+            "outside_udp_mark_as_gate",
+            "UDP with the gate's mark of a process outside, opened as the gate's user",
+            "udp v4 mark files-as-gate",
+        )
+        .needs(Needs::Capability("CAP_NET_RAW"))
+        .sees(Seen::NoAnswer)
+        .closed(STAMPED),
+        outside("outside_tcp_mark_as_gate", "the same over TCP", "tcp v4 mark files-as-gate")
+            .needs(Needs::Capability("CAP_NET_RAW"))
+            .sees(timed_out())
+            .closed(STAMPED),
         outside("outside_raw", "protocol 253 of a process outside the pod's cgroups", "raw253 v4")
             .needs(Needs::Capability("CAP_NET_RAW")),
         outside(
@@ -127,6 +141,15 @@ pub(super) fn older() -> Vec<Case> {
             "udplite v4 connected",
         )
         .optional(),
+        case(
+            "older_outside_closed",
+            "a connection from before the rules and outside the pod's cgroups, given the gate's mark and closed over \
+             what it has to say",
+            "tcp v4 connected outside mark closing",
+        )
+        .needs(Needs::Capability("CAP_NET_RAW"))
+        .sees(Seen::NoAnswer)
+        .closed(STAMPED),
         case("older_ping", "a connected ping socket from before the rules", "ping v4 connected"),
     ]
 }

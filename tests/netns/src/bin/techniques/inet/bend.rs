@@ -80,6 +80,12 @@ fn option(attempt: &Attempt, fd: BorrowedFd<'_>, word: &str) -> Result<(), Stop>
             let from = SocketAddr::new(attempt.to(v6).ip(), 0);
             sys::bind(fd, &Address::inet(from, 0)).at("bind to a foreign address")
         }
+        "freebind-ip" => {
+            // A socket of IPv6 takes the options of IP too.
+            set(IPPROTO_IP, libc::IP_FREEBIND, &1_i32.to_ne_bytes())?;
+            let from = SocketAddr::new(attempt.to(v6).ip(), 0);
+            sys::bind(fd, &Address::inet(from, 0)).at("bind to a foreign address")
+        }
         "bound-link-local" => {
             let own = own_link_local(attempt).at("own link-local address")?;
             sys::bind(fd, &Address::inet(SocketAddr::from((own, 0)), index()?)).at("bind")
