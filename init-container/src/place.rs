@@ -19,7 +19,7 @@ use std::{
 };
 
 pub use shared::Shared;
-pub(crate) use shared::members;
+pub(crate) use shared::{all_members, members};
 pub(crate) use tree::own_id;
 pub use tree::{HOST, Tree};
 
