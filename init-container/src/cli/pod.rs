@@ -58,7 +58,9 @@ impl PinArgs {
 /// A network, or the one of an address alone.
 fn network(text: &str) -> Result<IpNet, String> {
     let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    parsed.map_err(|_| "it is neither a network, such as 10.0.0.0/8, nor an address".to_owned())
+    parsed.map_err(|_neither| {
+        "it is neither a network, such as 10.0.0.0/8, nor an address".to_owned()
+    })
 }
 
 /// How a pod is to be closed.

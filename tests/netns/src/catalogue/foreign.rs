@@ -1,6 +1,6 @@
 //! Sockets that were not made where they are used, or before anything held them; and who comes from outside.
 
-use crate::case::{Case, Form, Needs, Seen, Stage};
+use crate::case::{Case, Form, Needs, Seen, Stage, Who};
 
 const FLOOR: &str = "nftables postrouting";
 const STAMPED: &str =
@@ -57,6 +57,33 @@ pub(super) fn cgroups() -> Vec<Case> {
         )
         .sees(timed_out())
         .optional(),
+    ]
+}
+
+/// From cgroups that root in the container makes for itself.
+pub(super) fn own_cgroups() -> Vec<Case> {
+    let case = |name, says, words| {
+        Case::inet(name, says, words).only(Form::Pod).by(&[Who::Root]).closed("sendmsg4")
+    };
+    vec![
+        case(
+            "own_cgroup_tcp",
+            "TCP from a cgroup below its own, made by a mount in a user namespace",
+            "tcp v4 own-cgroup",
+        )
+        .to_gate(),
+        case("own_cgroup_udp", "UDP from such a one", "udp v4 own-cgroup"),
+        case(
+            "threaded_cgroup_tcp",
+            "TCP of a thread in a threaded cgroup below its own",
+            "tcp v4 own-cgroup threaded",
+        )
+        .to_gate(),
+        case(
+            "threaded_cgroup_udp",
+            "UDP of a thread in a threaded cgroup below its own",
+            "udp v4 own-cgroup threaded",
+        ),
     ]
 }
 
