@@ -15,6 +15,9 @@ const IP_IPSEC_POLICY: i32 = 16;
 const IP_XFRM_POLICY: i32 = 17;
 const IP_TRANSPARENT: i32 = 19;
 const IP_UNICAST_IF: i32 = 50;
+/// From it the kernel takes a port for who listens without a name, and asks no program: where a node has widened the
+/// range of its network, one of the gate's, while the gate does not run.
+const IP_LOCAL_PORT_RANGE: i32 = 51;
 
 const IPV6_2292PKTOPTIONS: i32 = 6;
 const IPV6_NEXTHOP: i32 = 9;
@@ -44,6 +47,7 @@ pub fn is_kept_back(level: i32, name: i32) -> bool {
                 | IP_XFRM_POLICY
                 | IP_TRANSPARENT
                 | IP_UNICAST_IF
+                | IP_LOCAL_PORT_RANGE
         ),
         SOL_IPV6 => matches!(
             name,

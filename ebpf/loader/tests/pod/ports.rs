@@ -122,7 +122,7 @@ fn in_a_network_of_its_own_a_process_has_all_ports_and_no_way_out() {
 }
 
 /// Options that choose a way, a source or a mark: level, name, value.
-const KEPT_BACK: [(i32, i32, &str); 22] = [
+const KEPT_BACK: [(i32, i32, &str); 23] = [
     (1, 25, "b'eth0'"),
     (1, 36, "0x50524f58"),
     (1, 62, "2"),
@@ -132,6 +132,7 @@ const KEPT_BACK: [(i32, i32, &str); 22] = [
     (0, 17, "bytes(4)"),
     (0, 19, "1"),
     (0, 50, "socket.htonl(2)"),
+    (0, 51, "16801 << 16 | 16801"),
     (41, 6, "bytes(16)"),
     (41, 9, "bytes(28)"),
     (41, 34, "bytes(4)"),
