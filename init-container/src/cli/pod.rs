@@ -24,14 +24,22 @@ pub(super) const PINS: &str = "/sys/fs/bpf/tollgate";
 /// More ports than any pod declares; a gate takes no more.
 const MOST_PORTS: usize = 256;
 
+/// A name that leads nowhere else than to one folder.
+fn pod(name: &str) -> Result<String, &'static str> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err("this is no name of a pod: give its uid");
+    }
+    Ok(name.to_owned())
+}
+
 /// Which pod.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PinArgs {
     /// The pod's uid (downward API: metadata.uid); it names the folder of pins and proves whose a cgroup is
-    #[arg(long, env = "TOLLGATE_POD", value_name = "UID")]
+    #[arg(long, env = "TOLLGATE_POD", value_name = "UID", value_parser = pod)]
     pod: Option<String>,
     /// The pod's folder of pins, in a bpffs [default: /sys/fs/bpf/tollgate/UID]
-    #[arg(long)]
+    #[arg(long, value_name = "PATH")]
     pins: Option<PathBuf>,
 }
 
@@ -91,10 +99,10 @@ pub(super) struct InstallArgs {
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
     health_from: Vec<IpNet>,
     /// The gate's user
-    #[arg(long, default_value_t = GATE_UID)]
+    #[arg(long, value_name = "UID", default_value_t = GATE_UID)]
     gate_uid: u32,
     /// The gate's group [default: the number of its user]
-    #[arg(long)]
+    #[arg(long, value_name = "GID")]
     gate_gid: Option<u32>,
     /// The folder for the gate's state: made the gate's user's alone, as the gate asks for
     #[arg(long, value_name = "PATH")]
@@ -132,11 +140,6 @@ impl InstallArgs {
         }
         if self.inbound.contains(&0) {
             return Err(Failure::usage("--inbound 0 is no port"));
-        }
-        if let Some(pod) = &self.pins.pod
-            && (pod.is_empty() || pod.contains('/') || pod.starts_with('.'))
-        {
-            return Err(Failure::usage(format!("--pod {pod:?} is no name of a pod: give its uid")));
         }
         Ok(Options {
             wanted: self.mode,

@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::{DROPPED_IN, Floor, set, text::Chain};
+use super::{DROPPED_IN, Floor, exempt, set, text::Chain};
 use crate::{
     mode::Mode,
     ports::{CAME_IN, GATE, HEALTH, INBOUND, MARK},
@@ -43,8 +43,9 @@ fn own() -> Chain {
 
 pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
     let enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
-        .rule(foreign_on_loopback(floor.mode))
-        .rule("iifname \"lo\" accept");
+        .rule(foreign_on_loopback(floor.mode));
+    let enter = stolen(floor).into_iter().fold(enter, Chain::rule);
+    let enter = enter.rule("iifname \"lo\" accept");
     let mut enter = asked(&floor.askers).into_iter().fold(enter, Chain::rule);
     if !floor.inbound.is_empty() {
         enter = enter.rule(format!("tcp dport {INBOUND} ct status dnat accept"));
@@ -64,6 +65,17 @@ pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
         .rule("icmp type destination-unreachable icmp code frag-needed accept")
         .rule(format!("counter name {DROPPED_IN}"));
     [own()].into_iter().chain(receive(floor)).chain([enter]).collect()
+}
+
+/// Who listens at the gate's ports while it does not run hears nothing. Programs refuse that at `bind`; a rule sees it
+/// only by the cgroup of the socket that is to receive.
+fn stolen(floor: &Floor) -> Vec<String> {
+    let gate = set(&GATE);
+    let of_others = exempt::cgroup(floor, "!= ");
+    let drop = |socket: &String, protocol| {
+        format!("{protocol} dport {gate} {socket} counter name {DROPPED_IN} drop")
+    };
+    of_others.iter().flat_map(|socket| ["tcp", "udp"].map(|it| drop(socket, it))).collect()
 }
 
 /// Answers to what the gate sent.

@@ -25,6 +25,8 @@ pub const RESPONDER: u16 = 16853;
 pub const PORTS: [u16; 6] = [INTAKE, PROXY, INBOUND, CONTROL, HEALTH, RESPONDER];
 /// Names the folder of the programs' maps.
 pub const MAPS: &str = "--maps";
+/// Has it ask the kernel's address translation where a connection wanted to go.
+pub const TRANSLATED: &str = "--translated";
 /// The user it runs as.
 pub const UID: u32 = 16801;
 
@@ -74,7 +76,9 @@ impl Gate {
         let line = process.line_within(PATIENCE)?.context("the gate's stub says nothing")?;
         match serde_json::from_str(&line)? {
             Told::Ready => Ok(Self { process }),
-            told @ (Told::Took { .. } | Told::Dialled(_)) => bail!("not ready but {told:?}"),
+            told @ (Told::Took { .. } | Told::Dialled(_)) => {
+                bail!("not ready but {told:?}")
+            }
         }
     }
 

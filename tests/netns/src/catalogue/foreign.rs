@@ -1,5 +1,8 @@
 //! Sockets that were not made where they are used, or before anything held them; and who comes from outside.
 
+use tollgate_init::mode::Mode;
+
+use super::inside::{BY_USER, IS_THE_GATE};
 use crate::case::{Case, Form, Needs, Seen, Stage, Who};
 
 const FLOOR: &str = "nftables postrouting";
@@ -25,8 +28,11 @@ pub(super) fn cgroups() -> Vec<Case> {
         case("another_udp", "UDP from another container of the pod", "udp v4", Stage::Another)
             .closed("sendmsg4"),
         outside("outside_tcp4", "TCP of a process outside the pod's cgroups", "tcp v4")
-            .sees(timed_out()),
-        outside("outside_tcp6", "the same over IPv6", "tcp v6").sees(timed_out()),
+            .sees(timed_out())
+            .without_programs(Seen::Gate),
+        outside("outside_tcp6", "the same over IPv6", "tcp v6")
+            .sees(timed_out())
+            .without_programs(Seen::Gate),
         outside("outside_udp4", "UDP of a process outside the pod's cgroups", "udp v4"),
         outside("outside_udp6", "the same over IPv6", "udp v6"),
         outside(
@@ -43,9 +49,11 @@ pub(super) fn cgroups() -> Vec<Case> {
         )
         .needs(Needs::Capability("CAP_NET_RAW"))
         .sees(Seen::NoAnswer)
+        .left_in(&BY_USER, IS_THE_GATE)
         .closed(STAMPED),
         outside("outside_tcp_mark_as_gate", "the same over TCP", "tcp v4 mark files-as-gate")
             .needs(Needs::Capability("CAP_NET_RAW"))
+            .left_in(&BY_USER, IS_THE_GATE)
             .sees(timed_out())
             .closed(STAMPED),
         outside("outside_raw", "protocol 253 of a process outside the pod's cgroups", "raw253 v4")
@@ -56,6 +64,7 @@ pub(super) fn cgroups() -> Vec<Case> {
             "mptcp v4",
         )
         .sees(timed_out())
+        .without_programs(Seen::Gate)
         .optional(),
     ]
 }
@@ -99,7 +108,8 @@ pub(super) fn passed() -> Vec<Case> {
             "tcp v4 passed",
             Stage::Passed,
         )
-        .sees(timed_out()),
+        .sees(timed_out())
+        .without_programs(Seen::Gate),
         case(
             "passed_udp",
             "a UDP socket made outside the pod and passed in",
@@ -131,7 +141,8 @@ pub(super) fn passed() -> Vec<Case> {
             "tcp v4",
             Stage::MovedIn,
         )
-        .sees(timed_out()),
+        .sees(timed_out())
+        .without_programs(Seen::Gate),
         case(
             "moved_udp",
             "a UDP socket made before its process was moved in",
@@ -227,6 +238,22 @@ pub(super) fn lifecycle() -> Vec<Case> {
             .refused(&["ECONNREFUSED"])
             .sees(Seen::NoAnswer)
             .closed("led to nobody"),
+        Case::of(
+            "ports",
+            "killed_stolen",
+            "the gate's port while it is killed, and what is led there",
+            "steal 127.0.0.1",
+        )
+        .tells()
+        .only(Form::Pod)
+        .staged(Stage::WithoutGate)
+        .alone()
+        .without_programs(timed_out())
+        .left_in(
+            &[Mode::NftUser],
+            "it hears what the pod's other programs send, and none of it leaves; the gate cannot start until it lets go",
+        )
+        .closed("bind4; nftables input, by the gate's cgroup"),
         after("restarted_tcp4", "TCP after the gate was started anew", "tcp v4").to_gate(),
         after("restarted_udp4", "UDP after the gate was started anew", "udp v4").closed("sendmsg4"),
     ]

@@ -1,5 +1,6 @@
 //! What goes past the usual system calls, or below IP.
 
+use super::inside::{BESIDE, FALLBACKS};
 use crate::case::{Case, Form, Needs, Seen};
 
 pub(super) fn uring() -> Vec<Case> {
@@ -39,6 +40,7 @@ pub(super) fn uring() -> Vec<Case> {
             .tells()
             .alone()
             .only(Form::Pod)
+            .left_in(&FALLBACKS, BESIDE)
             .closed("bind4"),
         case("uring_udplite", "IORING_OP_SOCKET of UDP-Lite", "udplite v4 op-socket udp")
             .closed("sock_create"),
