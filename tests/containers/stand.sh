@@ -14,6 +14,7 @@ STORAGE
   cat >containers.conf <<CONTAINERS
 [containers]
 default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+http_proxy = false
 log_driver = "k8s-file"
 pids_limit = 0
 [engine]

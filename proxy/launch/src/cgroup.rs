@@ -98,7 +98,7 @@ impl CgroupMount {
 /// # Errors
 /// When the list of mounts cannot be read.
 pub fn cgroup_mounts() -> io::Result<Vec<CgroupMount>> {
-    Ok(mounts_in(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo")?)))
+    Ok(mounts_in(&fs::read("/proc/self/mountinfo")?))
 }
 
 /// The cgroup of this process, as `/proc/self/cgroup` writes it; nothing where the kernel has no cgroup v2.
@@ -116,7 +116,7 @@ fn own_cgroup_folders() -> io::Result<Vec<PathBuf>> {
     Ok(folders(&cgroup_mounts()?, &own))
 }
 
-fn mounts_in(mountinfo: &str) -> Vec<CgroupMount> {
+fn mounts_in(mountinfo: &[u8]) -> Vec<CgroupMount> {
     let all = crate::mountinfo::read(mountinfo).into_iter();
     all.filter(|mount| mount.kind == "cgroup2")
         .map(|mount| CgroupMount { root: mount.root, point: mount.point })
@@ -162,7 +162,7 @@ mod tests {
                           32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n";
 
     fn seen(mountinfo: &str, own: &str) -> Vec<PathBuf> {
-        folders(&mounts_in(mountinfo), Path::new(own))
+        folders(&mounts_in(mountinfo.as_bytes()), Path::new(own))
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_cgroup_beside_the_mounted_one_is_not_taken_for_one_below() {
         let mounts = "41 31 0:38 /pod /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        let mounts = mounts_in(mounts);
+        let mounts = mounts_in(mounts.as_bytes());
         assert_eq!(mounts[0].folder_of(Path::new("/podling")), None);
         assert_eq!(folders(&mounts, Path::new("/podling")), [Path::new("/sys/fs/cgroup")]);
     }
@@ -196,7 +196,8 @@ mod tests {
             ("/pod /c\\040g", "/pod/agent", "/c g/agent"),
             ("/pod /c\\040g", "/pod", "/c g"),
         ] {
-            let mount = &mounts_in(&format!("41 31 0:38 {mount} rw - cgroup2 cgroup2 rw\n"))[0];
+            let line = format!("41 31 0:38 {mount} rw - cgroup2 cgroup2 rw\n");
+            let mount = &mounts_in(line.as_bytes())[0];
             assert_eq!(mount.folder_of(Path::new(cgroup)).unwrap(), Path::new(folder));
             assert_eq!(mount.cgroup_at(Path::new(folder)).unwrap(), Path::new(cgroup));
         }
