@@ -425,7 +425,8 @@ fn a_nested_sandbox_still_works_for_another_user_and_leads_nowhere() {
     let place = tempfile::tempdir().unwrap();
     open(place.path());
     let (p, s) = (text(place.path()), sockets());
-    let sandbox = "bwrap --ro-bind / / --bind /tmp /tmp --dev /dev --proc /proc --unshare-all";
+    let sandbox =
+        format!("bwrap --ro-bind / / --bind {p} {p} --dev /dev --proc /proc --unshare-all");
     let script = format!(
         "{sandbox} sh -c 'echo pid $$; {s} inside stream {p}/in; {s} opath {p}/*/outer.sock; {s} stream {p}/*/outer.sock'"
     );
