@@ -7,15 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
-use ebpf_shared::{TECHNIQUES, Technique};
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use ebpf_shared::Technique;
 
 use super::{
     folder::failed,
     layout::{Layout, MAPS},
     own,
 };
-use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exempt};
+use crate::{Attempts, Counters, EbpfError, Origin, kernel, origins::Origins, programs::exempt};
 
 /// The maps of the programs that an installer pinned, opened by the gate.
 ///
@@ -23,7 +23,7 @@ use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exe
 pub struct Pinned {
     maps: PathBuf,
     origins: Origins,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Counters,
 }
 
 impl fmt::Debug for Pinned {
@@ -40,7 +40,7 @@ impl Pinned {
     pub fn open(maps: &Path) -> Result<Self, EbpfError> {
         Ok(Self {
             origins: Origins::new(open(maps, "ORIGINAL")?),
-            counters: open(maps, "COUNTERS")?,
+            counters: Counters::new(open(maps, "COUNTERS")?),
             maps: maps.to_owned(),
         })
     }
@@ -81,13 +81,7 @@ impl Pinned {
     /// # Errors
     /// When the kernel does not tell.
     pub fn counters(&self) -> Result<Vec<(Technique, u64)>, EbpfError> {
-        (0..)
-            .zip(TECHNIQUES)
-            .map(|(index, technique)| {
-                let each = self.counters.get(&index, 0).map_err(map_error("COUNTERS"))?;
-                Ok((technique, each.iter().sum()))
-            })
-            .collect()
+        self.counters.read()
     }
 }
 

@@ -131,16 +131,22 @@ fn a_socket_that_a_variable_names_is_masked_although_it_is_of_another_network() 
 #[test]
 fn a_hundred_sockets_cost_little() {
     let Some(cage) = cage(&["--time"]) else { return };
-    let folder = tempfile::tempdir().unwrap();
     let spent = || {
         let said = cage.run(&["true"]);
         let numbers: Vec<f64> = said.err.split(' ').filter_map(|word| word.parse().ok()).collect();
         numbers[0] - numbers[1]
     };
-    let least = || (0..5).map(|_| spent()).fold(f64::INFINITY, f64::min);
-    let before = least();
-    let _held: Vec<UnixDatagram> =
-        (0..100).map(|n| UnixDatagram::bind(folder.path().join(n.to_string())).unwrap()).collect();
-    let after = least();
-    assert!(after - before < 50.0, "{before} ms became {after} ms");
+    let (mut before, mut after) = (f64::INFINITY, f64::INFINITY);
+    // By turns, and for longer where other programs keep the machine busy: the least of each is what it costs.
+    for round in 0..20 {
+        before = spent().min(before);
+        let folder = tempfile::tempdir().unwrap();
+        let bound = |n: i32| UnixDatagram::bind(folder.path().join(n.to_string())).unwrap();
+        let _held: Vec<UnixDatagram> = (0..100).map(bound).collect();
+        after = spent().min(after);
+        if round >= 4 && after - before < 50.0 {
+            return;
+        }
+    }
+    panic!("{before} ms became {after} ms");
 }

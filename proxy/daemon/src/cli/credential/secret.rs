@@ -30,8 +30,11 @@ pub(super) fn read(from_file: Option<&Path>, name: &str) -> Result<Sealing, Fail
         return checked(&whole(stdin.lock()).map_err(failed)?);
     }
     let question = format!("the real key of {name} (not shown): ");
+    // Before the question: who answers at once is not shown either.
+    let quiet = Quiet::on(&stdin).map_err(failed)?;
     Out::stderr().raw(&crate::cli::out::harmless(&question))?;
-    let typed = hidden(&stdin);
+    let typed = line(&stdin);
+    drop(quiet);
     Out::stderr().raw("\n")?;
     match typed.map_err(failed)? {
         Some(typed) => checked(&typed),
@@ -47,12 +50,11 @@ fn whole(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// One line of a terminal, which does not show it; `None` where it was broken off.
-fn hidden(stdin: &io::Stdin) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let quiet = Quiet::on(stdin)?;
+/// One line of a terminal that is [`Quiet`]; `None` where it was broken off.
+fn line(stdin: &io::Stdin) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
     let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
     let mut byte = [0];
-    let line = loop {
+    let whole = loop {
         if rustix::io::read(stdin.as_fd(), &mut byte)? == 0 {
             break true;
         }
@@ -66,8 +68,7 @@ fn hidden(stdin: &io::Stdin) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
             _ => {}
         }
     };
-    drop(quiet);
-    Ok(line.then_some(typed))
+    Ok(whole.then_some(typed))
 }
 
 /// A terminal that shows nothing of what is typed; shows it again when dropped.
