@@ -6,6 +6,13 @@ use crate::{
     ports::{CAME_IN, MARK},
 };
 
+/// The expression of a rule that matches sockets of the gate's cgroup, or with `!=` of another; without one as long as
+/// it is not known, and in the other modes.
+pub(super) fn cgroup(floor: &Floor, differs: &str) -> Option<String> {
+    let known = floor.gate.cgroup.as_ref().filter(|_| floor.mode == Mode::NftCgroup);
+    known.map(|it| format!("socket cgroupv2 level {} {differs}\"{}\"", it.level, it.path))
+}
+
 /// The mark is taken off first, so that one which a process set for itself is worth nothing.
 pub(super) fn chain(floor: &Floor) -> Chain {
     let mut chain = Chain::new("exempt", "type route hook output priority -150; policy accept;")
@@ -31,10 +38,7 @@ pub(super) fn chain(floor: &Floor) -> Chain {
 fn gate(floor: &Floor) -> Option<String> {
     match floor.mode {
         Mode::NftUser => Some(format!("meta skuid {}", floor.gate.uid)),
-        Mode::NftCgroup => {
-            let cgroup = floor.gate.cgroup.as_ref()?;
-            Some(format!("socket cgroupv2 level {} \"{}\"", cgroup.level, cgroup.path))
-        }
+        Mode::NftCgroup => cgroup(floor, ""),
         // Its sockets are marked where they are made.
         Mode::Kernel => None,
     }

@@ -1,6 +1,6 @@
 //! What enters: answers to the gate's own sockets, the declared ports by way of the gate, and nothing else.
 
-use super::{DROPPED_IN, Floor, set, text::Chain};
+use super::{DROPPED_IN, Floor, exempt, set, text::Chain};
 use crate::{
     mode::Mode,
     ports::{CAME_IN, GATE, HEALTH, INBOUND, MARK},
@@ -19,9 +19,11 @@ fn foreign_on_loopback(mode: Mode) -> String {
 
 pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
     let mut enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
-        .rule(foreign_on_loopback(floor.mode))
-        .rule("iifname \"lo\" accept")
-        .rule(format!("tcp dport {HEALTH} accept"));
+        .rule(foreign_on_loopback(floor.mode));
+    for rule in stolen(floor) {
+        enter = enter.rule(rule);
+    }
+    let mut enter = enter.rule("iifname \"lo\" accept").rule(format!("tcp dport {HEALTH} accept"));
     if !floor.inbound.is_empty() {
         enter = enter.rule(format!("tcp dport {INBOUND} ct status dnat accept"));
     }
@@ -40,6 +42,17 @@ pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
         .rule("icmp type destination-unreachable icmp code frag-needed accept")
         .rule(format!("counter name {DROPPED_IN}"));
     receive(floor).into_iter().chain([enter]).collect()
+}
+
+/// Who listens at the gate's ports while it does not run hears nothing. Programs refuse that at `bind`; a rule sees it
+/// only by the cgroup of the socket that is to receive.
+fn stolen(floor: &Floor) -> Vec<String> {
+    let gate = set(&GATE);
+    let of_others = exempt::cgroup(floor, "!= ");
+    let drop = |socket: &String, protocol| {
+        format!("{protocol} dport {gate} {socket} counter name {DROPPED_IN} drop")
+    };
+    of_others.iter().flat_map(|socket| ["tcp", "udp"].map(|it| drop(socket, it))).collect()
 }
 
 /// Answers to what the gate sent.

@@ -9,31 +9,31 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::LaunchError;
-
 /// What every run's folder is called, before its front's process id and start time.
 const PREFIX: &str = "tollgate-";
 
 /// A cgroup v2 folder of one run; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Cgroup {
+pub struct Cgroup {
     path: PathBuf,
     folder: OwnedFd,
 }
 
 impl Cgroup {
     /// Makes a folder below the cgroup of this process, in whatever cgroup v2 mount can be written.
-    pub(crate) fn create() -> Result<Self, LaunchError> {
-        let failed = |why: String| LaunchError::Cgroup { why };
+    ///
+    /// # Errors
+    /// When none can be, with why.
+    pub fn create() -> Result<Self, String> {
         let mut why = "no cgroup2 mount".to_owned();
-        for parent in own_cgroup_folders().map_err(|error| failed(error.to_string()))? {
+        for parent in own_cgroup_folders().map_err(|error| error.to_string())? {
             sweep(&parent);
             match Self::create_in(&parent) {
                 Ok(made) => return Ok(made),
                 Err(error) => why = format!("{}: {error}", parent.display()),
             }
         }
-        Err(failed(why))
+        Err(why)
     }
 
     fn create_in(parent: &Path) -> io::Result<Self> {
@@ -46,6 +46,12 @@ impl Cgroup {
             Mode::empty(),
         )?;
         Ok(Self { path, folder })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -105,10 +111,7 @@ pub fn own_cgroup() -> io::Result<Option<PathBuf>> {
 }
 
 /// Where the cgroup of this process is seen, mount by mount; the top of a mount that does not show it.
-///
-/// # Errors
-/// When the mounts or the cgroup cannot be read.
-pub fn own_cgroup_folders() -> io::Result<Vec<PathBuf>> {
+fn own_cgroup_folders() -> io::Result<Vec<PathBuf>> {
     let own = own_cgroup()?.unwrap_or_else(|| PathBuf::from("/"));
     Ok(folders(&cgroup_mounts()?, &own))
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use tollgate_init::mode::Mode;
 
 use crate::attempt::{Attempt, METADATA, Report};
 
@@ -90,6 +91,15 @@ pub enum Seen {
     NoAnswer,
 }
 
+/// What is declared not to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// In these modes.
+    pub modes: &'static [Mode],
+    /// What that comes to, and who closes it instead.
+    pub why: &'static str,
+}
+
 /// One case of the catalogue.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -115,6 +125,11 @@ pub struct Case {
     pub agent: Seen,
     /// What root may see.
     pub root: Seen,
+    /// What both may see in the modes without programs, where it is something else: there no call is refused, only what
+    /// it sends.
+    pub without_programs: Option<Seen>,
+    /// In which modes it succeeds all the same.
+    pub left: Option<Left>,
     /// What root has to be for it, where it is not both who try.
     pub who: &'static [Who],
     /// What stands in the way.
@@ -153,6 +168,8 @@ impl Case {
             control: Control::Arrives,
             agent: Seen::Error(vec!["EPERM"]),
             root: Seen::Error(vec!["EPERM"]),
+            without_programs: None,
+            left: None,
             who: &[Who::Agent, Who::Root],
             closed_by: "",
             optional: false,
@@ -184,6 +201,20 @@ impl Case {
     #[must_use]
     pub fn root_sees(mut self, seen: Seen) -> Self {
         self.root = seen;
+        self
+    }
+
+    /// What both see in the modes without programs.
+    #[must_use]
+    pub fn without_programs(mut self, seen: Seen) -> Self {
+        self.without_programs = Some(seen);
+        self
+    }
+
+    /// The modes in which it succeeds, and what that comes to.
+    #[must_use]
+    pub fn left_in(mut self, modes: &'static [Mode], why: &'static str) -> Self {
+        self.left = Some(Left { modes, why });
         self
     }
 
@@ -243,13 +274,20 @@ impl Case {
         self
     }
 
-    /// What this one may see.
+    /// What this one may see in this mode.
     #[must_use]
-    pub fn seen_by(&self, who: Who) -> &Seen {
-        match who {
-            Who::Agent => &self.agent,
-            Who::Root => &self.root,
+    pub fn seen_by(&self, who: Who, mode: Mode) -> &Seen {
+        match (mode, &self.without_programs, who) {
+            (Mode::NftCgroup | Mode::NftUser, Some(seen), _) => seen,
+            (Mode::Kernel | Mode::NftCgroup | Mode::NftUser, _, Who::Agent) => &self.agent,
+            (Mode::Kernel | Mode::NftCgroup | Mode::NftUser, _, Who::Root) => &self.root,
         }
+    }
+
+    /// Why it is not closed in this mode, where that is declared.
+    #[must_use]
+    pub fn left_open(&self, mode: Mode) -> Option<&'static str> {
+        self.left.filter(|left| left.modes.contains(&mode)).map(|left| left.why)
     }
 
     /// Where the attempt wanted to go, as the gate is to know it.

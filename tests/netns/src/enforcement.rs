@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use ebpf::xdp::Held;
+use tollgate_init::mode::Mode;
 
 use crate::container::{Place, User};
 use crate::sys;
@@ -16,6 +17,7 @@ pub const DECLARED: u16 = 8080;
 /// What is in force.
 #[derive(Debug)]
 pub struct Enforcement {
+    mode: Mode,
     pins: PathBuf,
     /// What the gate's container holds, so that nobody else can.
     _queues: Held,
@@ -32,12 +34,13 @@ impl Enforcement {
         Ok(folder)
     }
 
-    /// Installs everything in the strongest mode, with pins in a bpffs of this process's own; then holds the queues of
-    /// the interface as the gate's container does.
+    /// Installs everything in this mode, with pins in a bpffs of this process's own; then holds the queues of the
+    /// interface as the gate's container does.
     ///
     /// # Errors
     /// When the installer ends with an error; what it said is told.
     pub fn install(
+        mode: Mode,
         installer: &Path,
         topology: &Topology,
         cgroups: &mut Cgroups,
@@ -53,8 +56,12 @@ impl Enforcement {
             Place { cgroup: &cgroup, network: &topology.pod, hidden: &[], user: User::Mighty };
         let (declared, maps, file) =
             (DECLARED.to_string(), pins.join("maps"), folder.join("pod.json"));
-        let arguments = [
+        let mut arguments = vec![
             "install",
+            "--mode",
+            mode.word(),
+            "--minimum",
+            mode.word(),
             "--gate-holds-xdp",
             "--inbound",
             &declared,
@@ -69,17 +76,20 @@ impl Enforcement {
             "--cgroup-root",
             crate::text(cgroups.root())?,
         ];
+        if mode == Mode::NftCgroup {
+            arguments.extend(["--gate-cgroup", crate::text(&cgroups.gate)?]);
+        }
         let done = place.run(installer, &arguments)?;
         let said = [done.stdout, done.stderr].concat();
         ensure!(done.status.success(), "the installer: {}", String::from_utf8_lossy(&said));
         let queues = inside(&topology.pod, hold)?;
-        Ok(Self { pins, _queues: queues })
+        Ok(Self { mode, pins, _queues: queues })
     }
 
-    /// Where the gate finds its maps.
+    /// Where the gate finds its maps, in the mode that has some.
     #[must_use]
-    pub fn maps(&self) -> PathBuf {
-        self.pins.join("maps")
+    pub fn maps(&self) -> Option<PathBuf> {
+        (self.mode == Mode::Kernel).then(|| self.pins.join("maps"))
     }
 }
 

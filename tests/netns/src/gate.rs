@@ -1,6 +1,7 @@
 //! The stub that plays the gate, as its own process in the gate's container: what it tells and what it is told.
 
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::Report;
 use crate::container::{Place, Started};
+use crate::sys;
 
 /// The ports, which are those of DESIGN section 9 and of the inbound intake.
 pub const INTAKE: u16 = 16801;
@@ -25,6 +27,8 @@ pub const RESPONDER: u16 = 16853;
 pub const PORTS: [u16; 6] = [INTAKE, PROXY, INBOUND, CONTROL, HEALTH, RESPONDER];
 /// Names the folder of the programs' maps.
 pub const MAPS: &str = "--maps";
+/// Has it ask the kernel's address translation where a connection wanted to go.
+pub const TRANSLATED: &str = "--translated";
 /// The user it runs as.
 pub const UID: u32 = 16801;
 
@@ -44,6 +48,8 @@ pub enum Told {
     },
     /// How its own connection went.
     Dialled(Report),
+    /// It passed a socket of its own over its channel.
+    Passed,
 }
 
 /// What the stub is told, a line each.
@@ -56,6 +62,8 @@ pub enum Tell {
         /// What it says.
         marker: String,
     },
+    /// Makes a UDP socket and passes it over the channel.
+    Pass,
 }
 
 /// The stub's process.
@@ -74,7 +82,9 @@ impl Gate {
         let line = process.line_within(PATIENCE)?.context("the gate's stub says nothing")?;
         match serde_json::from_str(&line)? {
             Told::Ready => Ok(Self { process }),
-            told @ (Told::Took { .. } | Told::Dialled(_)) => bail!("not ready but {told:?}"),
+            told @ (Told::Took { .. } | Told::Dialled(_) | Told::Passed) => {
+                bail!("not ready but {told:?}")
+            }
         }
     }
 
@@ -109,6 +119,20 @@ impl Gate {
             let line = self.process.line_within(PATIENCE)?.context("the gate says nothing")?;
             if let Told::Dialled(report) = serde_json::from_str(&line)? {
                 return Ok(report);
+            }
+        }
+    }
+
+    /// A UDP socket that it made.
+    ///
+    /// # Errors
+    /// When it passes none.
+    pub fn socket(&mut self) -> Result<OwnedFd> {
+        self.process.tell(&serde_json::to_string(&Tell::Pass)?)?;
+        loop {
+            let line = self.process.line_within(PATIENCE)?.context("the gate says nothing")?;
+            if let Told::Passed = serde_json::from_str(&line)? {
+                return Ok(sys::receive_descriptor(self.process.channel().as_fd())?);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use tollgate_init::mode::Mode;
 
 use crate::attempt::{Attempt, Report};
 use crate::case::{Case, Control, Needs, Seen, Who, is_lacking};
@@ -17,6 +18,12 @@ pub enum State {
     /// The technique does not work here even without enforcement, so that nothing was shown.
     #[serde(rename = "not run")]
     NotRun,
+    /// It succeeds in this mode, which is declared, but nothing leaves by it.
+    #[serde(rename = "weaker")]
+    Weaker,
+    /// Something leaves by it in this mode, which is declared: somebody else has to close it.
+    #[serde(rename = "open")]
+    Open,
     /// Something left, or something else was seen than is promised.
     #[serde(rename = "LEAKED")]
     Leaked,
@@ -29,6 +36,8 @@ impl State {
         match self {
             Self::Held => "held",
             Self::NotRun => "not run",
+            Self::Weaker => "weaker",
+            Self::Open => "open",
             Self::Leaked => "LEAKED",
         }
     }
@@ -78,15 +87,21 @@ pub fn excused(case: &Case, control: &Sight) -> Result<String, String> {
     Err(format!("without enforcement it did not work: {said}, {:?}", control.left()))
 }
 
-/// What is wrong with what was seen under enforcement; nothing where it held.
+/// Whether it is the kernel that refuses it to who lacks a capability, whatever else stands in the way.
 #[must_use]
-pub fn faults(case: &Case, who: Who, sight: &Sight) -> Vec<String> {
+pub fn denied(case: &Case, who: Who, sight: &Sight) -> bool {
+    let lacks = who == Who::Agent && !matches!(case.needs, Needs::Nothing);
+    lacks && sight.report.error.as_deref().is_some_and(is_denial)
+}
+
+/// What is wrong with what was seen in this mode; nothing where it held.
+#[must_use]
+pub fn faults(case: &Case, who: Who, mode: Mode, sight: &Sight) -> Vec<String> {
     let mut faults = sight.left();
     let (report, said) = (&sight.report, sight.report.said());
-    let refused_before = who == Who::Agent && !matches!(case.needs, Needs::Nothing);
-    match case.seen_by(who) {
-        // Without the capability the kernel refuses it to the agent, whatever else stands in the way.
-        _ if refused_before && report.error.as_deref().is_some_and(is_denial) => {}
+    let seen = case.seen_by(who, mode);
+    match seen {
+        _ if denied(case, who, sight) => {}
         Seen::Gate => {
             let wanted = case.wanted(&sight.attempt);
             if report.answer.as_deref() != Some("gate") {
@@ -107,7 +122,7 @@ pub fn faults(case: &Case, who: Who, sight: &Sight) -> Vec<String> {
         Seen::NoAnswer if report.answer.is_none() => {}
         Seen::NoAnswer => faults.push(format!("something answered: {said}")),
     }
-    if !matches!(case.seen_by(who), Seen::Gate) && !sight.wanted.is_empty() {
+    if !matches!(seen, Seen::Gate) && !sight.wanted.is_empty() {
         faults.push(format!("the gate took a connection to {:?}", sight.wanted));
     }
     faults

@@ -6,20 +6,30 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+use tollgate_init::mode::Mode;
 
 use crate::attempt::Report;
 use crate::case::{Case, Form, Who};
 use crate::catalogue::{Elsewhere, elsewhere};
-use crate::judge::State;
+use crate::judge::{Sight, State};
 
 /// Where the last recorded run lies, below the repository.
 pub const RECORD: &str = "tests/netns/results.json";
 
-/// Where one case was tried, and by whom.
+/// What stands in the way of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behind {
+    /// A pod's gate, in this mode.
+    Pod(Mode),
+    /// `tollgate exec`.
+    Exec,
+}
+
+/// Behind what one case was tried, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Trial {
-    /// In a pod or under `exec`.
-    pub form: Form,
+    /// Behind what.
+    pub behind: Behind,
     /// By whom.
     pub who: Who,
 }
@@ -28,11 +38,15 @@ impl Trial {
     /// In a word.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match (self.form, self.who) {
-            (Form::Exec, Who::Agent) => "exec, user",
-            (Form::Exec, Who::Root) => "exec, root",
-            (Form::Pod | Form::Both, Who::Agent) => "pod, user",
-            (Form::Pod | Form::Both, Who::Root) => "pod, root",
+        match (self.behind, self.who) {
+            (Behind::Exec, Who::Agent) => "exec, user",
+            (Behind::Exec, Who::Root) => "exec, root",
+            (Behind::Pod(Mode::Kernel), Who::Agent) => "pod, user",
+            (Behind::Pod(Mode::Kernel), Who::Root) => "pod, root",
+            (Behind::Pod(Mode::NftCgroup), Who::Agent) => "nft-cgroup, user",
+            (Behind::Pod(Mode::NftCgroup), Who::Root) => "nft-cgroup, root",
+            (Behind::Pod(Mode::NftUser), Who::Agent) => "nft-user, user",
+            (Behind::Pod(Mode::NftUser), Who::Root) => "nft-user, root",
         }
     }
 }
@@ -85,6 +99,13 @@ impl Found {
     #[must_use]
     pub const fn not_run(why: String) -> Self {
         Self { state: State::NotRun, saw: why }
+    }
+
+    /// It did not hold, and this was declared.
+    #[must_use]
+    pub fn left(sight: &Sight, why: &str) -> Self {
+        let state = if sight.frames.is_empty() { State::Weaker } else { State::Open };
+        Self { state, saw: format!("{}; {why}", sight.report.said()) }
     }
 
     /// It did not hold.

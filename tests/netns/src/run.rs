@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use tollgate_init::mode::Mode;
 
 use crate::attempt::{Attempt, Report, Site};
 use crate::case::{Case, Form, Needs, Stage, Who};
@@ -24,6 +25,7 @@ mod stage;
 mod whole;
 
 use whole::Sights;
+pub use whole::carry_out;
 
 /// What exempt sockets are marked with (ISSUE5, *Constants*).
 pub const MARK: u32 = 0x5052_4f58;
@@ -57,6 +59,21 @@ impl Programs {
             installer: techniques.with_file_name("tollgate-init"),
             tollgate: techniques.with_file_name("tollgate"),
         }
+    }
+
+    /// With copies in this folder of those that a user without privileges starts: the build folder may lie where such
+    /// a user may not go.
+    fn in_reach(self, folder: &Path) -> Result<Self> {
+        let copy = |program: PathBuf| {
+            let name = program.file_name().context("a program without a name")?;
+            let copy = folder.join(name);
+            fs::copy(&program, &copy).with_context(|| {
+                format!("no {}: build it with cargo build --bins", program.display())
+            })?;
+            Ok::<_, anyhow::Error>(copy)
+        };
+        let (techniques, gate) = (copy(self.techniques)?, copy(self.gate)?);
+        Ok(Self { techniques, gate, tollgate: copy(self.tollgate)?, ..self })
     }
 }
 
@@ -128,6 +145,7 @@ impl Harness {
     pub fn new(programs: Programs) -> Result<Self> {
         sys::share_nothing().context("the catalogue needs root: it makes namespaces")?;
         let scratch = Scratch::make()?;
+        let programs = programs.in_reach(&scratch.0)?;
         let cgroups = Cgroups::make(&scratch.0)?;
         let topology = Topology::make()?;
         let sniffer = Sniffer::listen(&topology, MARK)?;
@@ -255,26 +273,33 @@ impl Harness {
     ///
     /// # Errors
     /// When the harness fails, or the gate cannot leave afterwards.
-    fn enforce(&mut self, cases: &[Case]) -> Result<()> {
+    fn enforce(&mut self, mode: Mode, cases: &[Case]) -> Result<()> {
         self.prepare_older(cases)?;
         if let Some(gate) = self.gate.take() {
             gate.kill()?;
         }
         self.enforcement = Some(Enforcement::install(
+            mode,
             &self.programs.installer,
             &self.topology,
             &mut self.cgroups,
             &self.scratch.0,
         )?);
         self.restart()?;
+        if mode == Mode::NftCgroup {
+            let gate = self.gate.as_mut().context("no gate")?;
+            self.sniffer.fence_by(gate.socket()?);
+        }
         self.ensure_the_gate_leaves()
     }
 
     /// Starts the gate's stub behind what is in force.
     fn restart(&mut self) -> Result<()> {
         let enforcement = self.enforcement.as_ref().context("nothing is in force")?;
-        let maps = enforcement.maps();
-        self.start_gate(&[gate::MAPS, crate::text(&maps)?])
+        match enforcement.maps() {
+            Some(maps) => self.start_gate(&[gate::MAPS, crate::text(&maps)?]),
+            None => self.start_gate(&[gate::TRANSLATED]),
+        }
     }
 
     /// Tries every case with enforcement on: those without a gate, and those with a new one, last.

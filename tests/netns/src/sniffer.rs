@@ -151,6 +151,12 @@ impl Sniffer {
         Ok(Self { socket, fence, to, processors: sys::processors() })
     }
 
+    /// From now on fences are datagrams of this socket: where the floor knows the gate by its cgroup, one that the gate
+    /// made.
+    pub fn fence_by(&mut self, socket: OwnedFd) {
+        self.fence = socket;
+    }
+
     /// All frames that have arrived since the last time.
     ///
     /// A fence is sent on each processor, because what one of them sends arrives in order: when all fences are there,

@@ -188,7 +188,7 @@ impl Cgroups {
         sys::mount("none", root.to_str().context("a path that is no text")?, "cgroup2", 0)
             .context("cannot mount cgroup2")?;
         clear_dead(&root)?;
-        let top = root.join(format!("{PREFIX}{}", std::process::id()));
+        let top = root.join(format!("{PREFIX}{}-{:016x}", std::process::id(), crate::random()?));
         let pod = top.join("pod");
         let (agent, gate, outside) = (pod.join("agent"), pod.join("gate"), top.join("outside"));
         let nested = agent.join("nested");
@@ -227,7 +227,8 @@ fn clear_dead(root: &Path) -> Result<()> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let Some(process) = name.strip_prefix(PREFIX) else { continue };
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        let Some(process) = process else { continue };
         if !Path::new("/proc").join(process).exists() {
             remove_tree(&entry.path());
         }

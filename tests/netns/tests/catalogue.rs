@@ -6,7 +6,7 @@ use std::path::Path;
 use netns::catalogue::cases;
 use netns::judge::State;
 use netns::results::{Found, Results};
-use netns::run::{Harness, Programs};
+use netns::run::{self, Programs};
 
 /// Set by `cargo xtask threats --measure`: what is found becomes the record.
 const RECORDING: &str = "NETNS_RECORD";
@@ -16,7 +16,7 @@ fn every_way_out_is_held_and_what_this_kernel_lacks_is_named() {
     let [techniques, gate] =
         [env!("CARGO_BIN_EXE_techniques"), env!("CARGO_BIN_EXE_stub-gate")].map(Path::new);
     let programs = Programs::beside(techniques, gate);
-    let found = Harness::new(programs).unwrap().carry_out(&cases()).unwrap();
+    let found = run::carry_out(&programs, &cases()).unwrap();
     let leaked: Vec<_> = found.all().filter(|(.., found)| found.state == State::Leaked).collect();
     assert!(leaked.is_empty(), "{leaked:#?}");
     if std::env::var_os(RECORDING).is_some() {

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ebpf::sockets::{Owner, Transport, owner};
 use ebpf::xdp::Held;
 use ebpf::{Attempts, EbpfError, Pinned, Technique};
 use socket2::SockRef;
 
 use super::file::{PodFile, Xdp};
 use super::{Mode, PodError};
-use crate::attached::{Owner, Transport, owner};
 use crate::config;
 use crate::health::Condition;
 use crate::trust::hex;

@@ -7,6 +7,8 @@ use std::{
     process::Stdio,
 };
 
+use rustix::process::{Resource, Rlimit};
+
 use super::cage;
 use crate::cage::{probe, said};
 
@@ -40,13 +42,14 @@ fn arguments_environment_folder_and_mask_are_the_callers() {
     let script = "for a; do printf '<%s>' \"$a\"; done; echo; echo \"$MINE|$GIVEN|${TAKEN-none}\"; pwd; umask; ulimit -n";
     let mut command = cage.command(&["sh", "-c", script, "zero", "a b", "", "ü\n"]);
     command.env("MINE", "kept").env("TAKEN", "real-key");
+    // The most that it may have stays what it is: raising that is not everybody's right.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(321), maximum: most };
     // SAFETY: both calls are allowed between fork and exec.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             libc::umask(0o027);
-            let limit = libc::rlimit { rlim_cur: 321, rlim_max: 4096 };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-            Ok(())
+            Ok(rustix::process::setrlimit(Resource::Nofile, limit)?)
         });
     }
     let said = said(command.output().unwrap());

@@ -96,7 +96,7 @@ pub(super) fn other() -> Vec<Case> {
         case("udplite4_sendto", "UDP-Lite by sendto()", "udplite v4").optional(),
         case("ping4_sendto", "a ping socket by sendto()", "ping v4"),
         case("ping4_connect", "a ping socket by connect() and send()", "ping v4 connect"),
-        case("ping6_sendto", "a ping socket over IPv6", "ping v6"),
+        case("ping6_sendto", "a ping socket over IPv6", "ping v6").without_programs(Seen::NoAnswer),
         raw("raw_icmp4", "a raw socket for ICMP", "icmp v4"),
         raw("raw_icmp6", "a raw socket for ICMPv6", "icmp v6"),
         raw("raw_253", "a raw socket for protocol 253", "raw253 v4"),

@@ -5,6 +5,10 @@ use crate::case::{Case, Form, Needs, Seen};
 const FLOOR: &str = "cgroup_skb egress, nftables postrouting";
 const GUARDED: &str = "setsockopt; cgroup_skb egress, nftables postrouting";
 
+fn timed_out() -> Seen {
+    Seen::Error(vec!["ETIMEDOUT"])
+}
+
 pub(super) fn routing() -> Vec<Case> {
     let case = |name, says, words| Case::inet(name, says, words).only(Form::Pod);
     let raw = |name, says, words| {
@@ -22,8 +26,10 @@ pub(super) fn routing() -> Vec<Case> {
             "IPV6_RTHDR type 4 to ::1 by way of the world, TCP",
             "tcp v6 rthdr to-loopback",
         )
+        .without_programs(timed_out())
         .closed(GUARDED),
-        raw("lsrr_tcp", "a loose source route to 127.0.0.1, TCP", "tcp v4 lsrr to-loopback"),
+        raw("lsrr_tcp", "a loose source route to 127.0.0.1, TCP", "tcp v4 lsrr to-loopback")
+            .without_programs(timed_out()),
         raw(
             "lsrr_udp",
             "a loose source route to 127.0.0.1 by way of the world",
@@ -46,7 +52,8 @@ pub(super) fn interfaces() -> Vec<Case> {
     vec![
         case("device_udp4", "SO_BINDTODEVICE, UDP to 127.0.0.1", "udp v4 device to-loopback"),
         case("device_udp6", "SO_BINDTODEVICE, UDP to ::1", "udp v6 device to-loopback"),
-        case("device_tcp4", "SO_BINDTODEVICE, TCP to 127.0.0.1", "tcp v4 device to-loopback"),
+        case("device_tcp4", "SO_BINDTODEVICE, TCP to 127.0.0.1", "tcp v4 device to-loopback")
+            .without_programs(timed_out()),
         case("ifindex_udp4", "SO_BINDTOIFINDEX, UDP to 127.0.0.1", "udp v4 ifindex to-loopback"),
         case("unicast_if4", "IP_UNICAST_IF, UDP to 127.0.0.1", "udp v4 unicast-if to-loopback"),
         case("unicast_if6", "IPV6_UNICAST_IF, UDP to ::1", "udp v6 unicast-if to-loopback"),
@@ -58,8 +65,12 @@ pub(super) fn interfaces() -> Vec<Case> {
         .closed(FLOOR),
         case("pktinfo6", "IPV6_PKTINFO as ancillary data, to ::1", "udp v6 pktinfo to-loopback")
             .closed(FLOOR),
-        case("pktinfo4_dns", "IP_PKTINFO with a question", "udp v4 pktinfo dns").closed(FLOOR),
-        case("pktinfo6_dns", "IPV6_PKTINFO with a question", "udp v6 pktinfo dns").closed(FLOOR),
+        case("pktinfo4_dns", "IP_PKTINFO with a question", "udp v4 pktinfo dns")
+            .without_programs(Seen::Responder)
+            .closed(FLOOR),
+        case("pktinfo6_dns", "IPV6_PKTINFO with a question", "udp v6 pktinfo dns")
+            .without_programs(Seen::Responder)
+            .closed(FLOOR),
         case(
             "pktinfo6_option",
             "IPV6_PKTINFO as an option, to ::1",

@@ -1,5 +1,7 @@
 //! Sockets that were not made where they are used, or before anything held them; and who comes from outside.
 
+use tollgate_init::mode::Mode;
+
 use crate::case::{Case, Form, Needs, Seen, Stage};
 
 const FLOOR: &str = "nftables postrouting";
@@ -23,8 +25,11 @@ pub(super) fn cgroups() -> Vec<Case> {
         case("another_udp", "UDP from another container of the pod", "udp v4", Stage::Another)
             .closed("sendmsg4"),
         outside("outside_tcp4", "TCP of a process outside the pod's cgroups", "tcp v4")
-            .sees(timed_out()),
-        outside("outside_tcp6", "the same over IPv6", "tcp v6").sees(timed_out()),
+            .sees(timed_out())
+            .without_programs(Seen::Gate),
+        outside("outside_tcp6", "the same over IPv6", "tcp v6")
+            .sees(timed_out())
+            .without_programs(Seen::Gate),
         outside("outside_udp4", "UDP of a process outside the pod's cgroups", "udp v4"),
         outside("outside_udp6", "the same over IPv6", "udp v6"),
         outside(
@@ -42,6 +47,7 @@ pub(super) fn cgroups() -> Vec<Case> {
             "mptcp v4",
         )
         .sees(timed_out())
+        .without_programs(Seen::Gate)
         .optional(),
     ]
 }
@@ -58,7 +64,8 @@ pub(super) fn passed() -> Vec<Case> {
             "tcp v4 passed",
             Stage::Passed,
         )
-        .sees(timed_out()),
+        .sees(timed_out())
+        .without_programs(Seen::Gate),
         case(
             "passed_udp",
             "a UDP socket made outside the pod and passed in",
@@ -90,7 +97,8 @@ pub(super) fn passed() -> Vec<Case> {
             "tcp v4",
             Stage::MovedIn,
         )
-        .sees(timed_out()),
+        .sees(timed_out())
+        .without_programs(Seen::Gate),
         case(
             "moved_udp",
             "a UDP socket made before its process was moved in",
@@ -177,6 +185,22 @@ pub(super) fn lifecycle() -> Vec<Case> {
             .refused(&["ECONNREFUSED"])
             .sees(Seen::NoAnswer)
             .closed("led to nobody"),
+        Case::of(
+            "ports",
+            "killed_stolen",
+            "the gate's port while it is killed, and what is led there",
+            "steal 127.0.0.1",
+        )
+        .tells()
+        .only(Form::Pod)
+        .staged(Stage::WithoutGate)
+        .alone()
+        .without_programs(timed_out())
+        .left_in(
+            &[Mode::NftUser],
+            "it hears what the pod's other programs send, and none of it leaves; the gate cannot start until it lets go",
+        )
+        .closed("bind4; nftables input, by the gate's cgroup"),
         after("restarted_tcp4", "TCP after the gate was started anew", "tcp v4").to_gate(),
         after("restarted_udp4", "UDP after the gate was started anew", "udp v4").closed("sendmsg4"),
     ]

@@ -1,6 +1,14 @@
 //! What is tried on the enforcement itself and on those who are exempt.
 
+use tollgate_init::mode::Mode;
+
 use crate::case::{Case, Form, Needs, Seen};
+
+/// The modes without programs.
+const FALLBACKS: [Mode; 2] = [Mode::NftCgroup, Mode::NftUser];
+/// The mode in which whoever is the gate's user is the gate.
+const BY_USER: [Mode; 1] = [Mode::NftUser];
+const IS_THE_GATE: &str = "who has CAP_SETUID is the gate: admission must take it";
 
 /// The addresses that mean this machine, each with how it is told.
 const ADDRESSES: [(&str, &str, &str, &str); 8] = [
@@ -18,18 +26,26 @@ pub(super) fn ports() -> Vec<Case> {
     let case = |name, says, words| Case::of("ports", name, says, words).tells().only(Form::Pod);
     let connect = ADDRESSES
         .iter()
-        .map(|(name, says, word, _)| case(*name, *says, *word).closed("connect4, connect6"));
-    let bind = |name, says, words| case(name, says, words).closed("bind4, bind6").alone();
+        .map(|(name, says, word, _)| case(*name, *says, *word).closed("connect4, connect6"))
+        .map(|case| case.without_programs(Seen::Error(vec!["ECONNREFUSED"])));
+    let bind = |name, says, words| {
+        let case = case(name, says, words).closed("bind4, bind6").alone();
+        // The gate has them already, as far as it listens there.
+        case.without_programs(Seen::Error(vec!["EADDRINUSE"]))
+    };
+    let beside = |name, says, words| {
+        bind(name, says, words).left_in(&FALLBACKS, "nothing is led to that address")
+    };
     connect
         .chain([
             case("ports_udp", "sendto() to each gate port at 127.0.0.1", "udp sendto 127.0.0.1")
                 .closed("sendmsg4"),
-            bind("bind_127_1_2_3", "bind() to each gate port at 127.1.2.3", "bind 127.1.2.3"),
+            beside("bind_127_1_2_3", "bind() to each gate port at 127.1.2.3", "bind 127.1.2.3"),
             bind("bind_any4", "bind() at 0.0.0.0 with SO_REUSEPORT", "bind reuse 0.0.0.0"),
             bind("bind_any6", "bind() at :: with SO_REUSEPORT", "bind reuse ::"),
             bind("bind_mapped", "bind() at ::ffff:127.0.0.1", "bind mapped"),
-            bind("bind_pod4", "bind() at the pod's IPv4 address", "bind pod4"),
-            bind("bind_udp", "bind() of UDP sockets with SO_REUSEPORT", "bind udp reuse 0.0.0.0"),
+            beside("bind_pod4", "bind() at the pod's IPv4 address", "bind pod4"),
+            beside("bind_udp", "bind() of UDP sockets with SO_REUSEPORT", "bind udp reuse 0.0.0.0"),
         ])
         .collect()
 }
@@ -39,7 +55,9 @@ pub(super) fn exemption() -> Vec<Case> {
         Case::inet(name, says, words).only(Form::Pod).needs(Needs::Capability("CAP_NET_RAW"))
     };
     vec![
-        case("mark_tcp", "SO_MARK with the gate's mark, TCP", "tcp v4 mark").closed("setsockopt"),
+        case("mark_tcp", "SO_MARK with the gate's mark, TCP", "tcp v4 mark")
+            .without_programs(Seen::Gate)
+            .closed("setsockopt"),
         case("mark_udp", "SO_MARK with the gate's mark, UDP", "udp v4 mark").closed("setsockopt"),
         case("mark_message", "the mark as ancillary data, UDP", "udp v4 mark-cmsg")
             .closed("sendmsg4"),
@@ -48,23 +66,30 @@ pub(super) fn exemption() -> Vec<Case> {
             "the mark and IP_PKTINFO as ancillary data, to 127.0.0.1",
             "udp v4 mark-cmsg pktinfo to-loopback",
         )
+        .without_programs(Seen::NoAnswer)
         .closed("cgroup_skb egress"),
         case("mark_as_gate", "SO_MARK on a socket opened as the gate's user, UDP", "udp v4 mark files-as-gate")
+            .left_in(&BY_USER, IS_THE_GATE)
             .closed("setsockopt"),
         case(
             "mark_message_as_gate",
             "the mark and IP_PKTINFO as ancillary data on a socket opened as the gate's user, to 127.0.0.1",
             "udp v4 mark-cmsg pktinfo to-loopback files-as-gate",
         )
+        .without_programs(Seen::NoAnswer)
+        .left_in(&BY_USER, IS_THE_GATE)
         .closed("cgroup_skb egress"),
         Case::inet("as_gate_tcp", "setuid() to the gate's user, TCP", "tcp v4 as-gate")
             .needs(Needs::Capability("CAP_SETUID"))
             .only(Form::Pod)
             .to_gate()
+            .without_programs(Seen::Error(vec!["ETIMEDOUT"]))
+            .left_in(&BY_USER, IS_THE_GATE)
             .closed("exemption by cgroup, never by user"),
         Case::inet("as_gate_udp", "setuid() to the gate's user, UDP", "udp v4 as-gate")
             .needs(Needs::Capability("CAP_SETUID"))
             .only(Form::Pod)
+            .left_in(&BY_USER, IS_THE_GATE)
             .closed("exemption by cgroup, never by user"),
     ]
 }

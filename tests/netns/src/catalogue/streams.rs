@@ -1,6 +1,6 @@
 //! Connections: all of them end at the gate, which knows where they wanted to go.
 
-use crate::case::{Case, Form, Needs};
+use crate::case::{Case, Form, Needs, Seen};
 
 pub(super) fn tcp() -> Vec<Case> {
     let case = Case::inet;
@@ -28,6 +28,8 @@ pub(super) fn tcp() -> Vec<Case> {
             "tcp v6 to-neighbour",
         )
         .to_gate()
+        // Its source is of that link too, and what is led to the loopback with it gets no answer.
+        .without_programs(Seen::Error(vec!["ETIMEDOUT"]))
         .only(Form::Pod),
         case("tcp4_neighbour", "connect() to the neighbour's IPv4 address", "tcp v4 to-neighbour")
             .to_gate()
@@ -46,9 +48,16 @@ pub(super) fn tcp() -> Vec<Case> {
             "tcp v4 transparent",
         )
         .needs(Needs::Capability("CAP_NET_RAW"))
+        .without_programs(Seen::Error(vec!["ETIMEDOUT"]))
         .closed("setsockopt; nftables postrouting"),
-        case("mptcp4", "Multipath TCP over IPv4", "mptcp v4").closed("sock_create").optional(),
-        case("mptcp6", "Multipath TCP over IPv6", "mptcp v6").closed("sock_create").optional(),
+        case("mptcp4", "Multipath TCP over IPv4", "mptcp v4")
+            .without_programs(Seen::Gate)
+            .closed("sock_create")
+            .optional(),
+        case("mptcp6", "Multipath TCP over IPv6", "mptcp v6")
+            .without_programs(Seen::Gate)
+            .closed("sock_create")
+            .optional(),
     ]
 }
 

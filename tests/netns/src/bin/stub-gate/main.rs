@@ -4,6 +4,7 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
 };
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -11,12 +12,17 @@ use std::time::Duration;
 
 use ebpf::Pinned;
 use netns::attempt::Report;
-use netns::gate::{INTAKE, MAPS, PORTS, RESPONDER, Tell, Told};
+use netns::container::CHANNEL;
+use netns::gate::{INTAKE, MAPS, PORTS, RESPONDER, TRANSLATED, Tell, Told};
 use netns::run::EVERYWHERE;
+use netns::sys;
 use netns::topology::POD;
+use socket2::SockRef;
 
 /// The maps of the programs, where there are some.
 static KERNEL: OnceLock<Pinned> = OnceLock::new();
+/// Whether the kernel's address translation led here, where no programs did.
+static LED: OnceLock<()> = OnceLock::new();
 const PATIENCE: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
@@ -36,6 +42,9 @@ fn serve() -> io::Result<()> {
         pinned.exempt_myself().map_err(io::Error::other)?;
         drop(KERNEL.set(pinned));
     }
+    if std::env::args().any(|argument| argument == TRANSLATED) {
+        LED.get_or_init(|| ());
+    }
     let mut at = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
     if std::env::args().any(|argument| argument == EVERYWHERE) {
         let (v4, v6) = POD;
@@ -51,8 +60,13 @@ fn serve() -> io::Result<()> {
     }
     say(&Told::Ready)?;
     for line in io::stdin().lock().lines() {
-        let Tell::Dial { to, marker } = serde_json::from_str(&line?)?;
-        say(&Told::Dialled(dial(to, &marker)))?;
+        match serde_json::from_str(&line?)? {
+            Tell::Dial { to, marker } => say(&Told::Dialled(dial(to, &marker)))?,
+            Tell::Pass => {
+                pass()?;
+                say(&Told::Passed)?;
+            }
+        }
     }
     Ok(())
 }
@@ -71,7 +85,7 @@ fn take(listener: &TcpListener, port: u16) {
 }
 
 fn greet(mut connection: TcpStream, port: u16) -> io::Result<()> {
-    let wanted = origin(connection.peer_addr()?, connection.local_addr()?);
+    let wanted = origin(&connection)?;
     say(&Told::Took { port, wanted })?;
     connection.set_read_timeout(Some(PATIENCE))?;
     match (port, wanted) {
@@ -114,7 +128,24 @@ fn dial(to: SocketAddr, marker: &str) -> Report {
     }
 }
 
-/// Where the connection from `peer` wanted to go, as the kernel's programs know it.
-fn origin(peer: SocketAddr, at: SocketAddr) -> Option<SocketAddr> {
-    KERNEL.get()?.origin(peer, at).map(|origin| origin.wanted)
+/// Where the connection wanted to go, as the kernel's programs know it, or its address translation.
+fn origin(connection: &TcpStream) -> io::Result<Option<SocketAddr>> {
+    let (peer, at) = (connection.peer_addr()?, connection.local_addr()?);
+    if let Some(kernel) = KERNEL.get() {
+        return Ok(kernel.origin(peer, at).map(|origin| origin.wanted));
+    }
+    let socket = SockRef::from(connection);
+    let translated =
+        || if at.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    let wanted = LED.get().and_then(|()| translated().ok()?.as_socket());
+    // Of a connection that nobody translated it says where that arrived.
+    Ok(wanted.filter(|wanted| *wanted != at))
+}
+
+/// Passes a UDP socket of this process over its channel.
+fn pass() -> io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: the harness starts this program with its channel at that number, which nothing here closes.
+    let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
+    sys::send_descriptor(channel, socket.as_fd())
 }

@@ -1,15 +1,22 @@
 //! The gate's own ports, by every address that means this machine.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 use netns::attempt::{At as _, Attempt, Met, Stop};
+use netns::gate;
 use netns::sys::{self, Address};
+
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Tries each port of the gate; the first that is not refused with EPERM is what is told.
 pub(crate) fn run(attempt: &Attempt) -> Met {
     let ip = address(attempt)?;
+    if attempt.says("steal") {
+        return steal(attempt, ip);
+    }
     let mut refused: Option<Stop> = None;
     for port in &attempt.site.gate_ports {
         let at = SocketAddr::new(ip, *port);
@@ -22,6 +29,27 @@ pub(crate) fn run(attempt: &Attempt) -> Met {
         }
     }
     refused.map_or(Ok(None), Err)
+}
+
+/// Listens in the gate's place, and connects to the world as another program of the pod would.
+fn steal(attempt: &Attempt, ip: IpAddr) -> Met {
+    let listener = sys::socket(libc::AF_INET, libc::SOCK_STREAM, 0).at("socket")?;
+    let at = SocketAddr::new(ip, gate::INTAKE);
+    // Connections of the gate's are still closing there.
+    let reuse = sys::set_number(listener.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1);
+    reuse.at("SO_REUSEADDR")?;
+    sys::bind(listener.as_fd(), &Address::inet(at, 0)).at("bind")?;
+    sys::listen(listener.as_fd()).at("listen")?;
+    let victim = TcpStream::connect_timeout(&attempt.to(false), PATIENCE).map_err(named);
+    victim.at("connect")?;
+    let came = sys::wait(listener.as_fd(), libc::POLLIN, 0).at("poll")?;
+    Ok(came.then(|| "the connection of another".to_owned()))
+}
+
+/// The library's own word for a time that ran out, as the kernel would say it.
+fn named(error: io::Error) -> io::Error {
+    let late = error.kind() == io::ErrorKind::TimedOut;
+    if late { io::Error::from_raw_os_error(libc::ETIMEDOUT) } else { error }
 }
 
 fn one(attempt: &Attempt, at: SocketAddr) -> Result<(), Stop> {
