@@ -38,6 +38,15 @@ pub(super) fn ports() -> Vec<Case> {
     };
     connect
         .chain([
+            case(
+                "ports_frames",
+                "TCP without a socket, by AF_PACKET on the loopback, to each gate port at ::1",
+                "",
+            )
+            .by_program("loopback")
+            .needs(Needs::Capability("CAP_NET_RAW"))
+            .refused(&["ETIMEDOUT"])
+            .closed("nftables prerouting (lo)"),
             case("ports_udp", "sendto() to each gate port at 127.0.0.1", "udp sendto 127.0.0.1")
                 .closed("sendmsg4"),
             beside("bind_127_1_2_3", "bind() to each gate port at 127.1.2.3", "bind 127.1.2.3"),
