@@ -199,8 +199,8 @@ print(s.makefile().readline(), end='')";
 /// What `check` says was dropped of this user's.
 fn refused(world: &World, user: u32) -> Vec<(u64, String, u64, u64)> {
     let (_, said, complaint) = world.init("check", &[]);
-    let report: serde_json::Value =
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}{complaint}"));
+    assert!(!said.is_empty(), "{complaint}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
     let of = |one: &serde_json::Value, field: &str| one[field].as_u64().unwrap();
     let all = report["refused"].as_array().unwrap().iter();
     let own = all.filter(|one| of(one, "uid") == u64::from(user));
