@@ -40,6 +40,7 @@ enum Command {
     /// Takes away what pods left that are gone
     Gc(GcArgs),
     /// Says which mode this node and container allow, and what stands in the way of stronger ones
+    #[command(before_help = "Example:\n  tollgate-init check --pod \"$POD_UID\" --inbound 8080")]
     Check(InstallArgs),
     /// Closes a pod from outside, where the node makes no cgroup for it
     Node(NodeArgs),
@@ -49,13 +50,13 @@ enum Command {
 #[command(before_help = "Example:\n  tollgate-init validate")]
 struct ValidateArgs {
     /// What the installation wrote
-    #[arg(long, default_value = pod_file::PATH)]
+    #[arg(long, value_name = "PATH", default_value = pod_file::PATH)]
     pod_file: PathBuf,
     /// The gate's user
-    #[arg(long, default_value_t = GATE_UID)]
+    #[arg(long, value_name = "UID", default_value_t = GATE_UID)]
     gate_uid: u32,
-    /// How many seconds to wait for the gate
-    #[arg(long, default_value_t = 10)]
+    /// How long to wait for the gate
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     wait: u64,
 }
 
@@ -65,10 +66,10 @@ struct UninstallArgs {
     #[command(flatten)]
     pins: pod::PinArgs,
     /// What the installation wrote
-    #[arg(long, default_value = pod_file::PATH)]
+    #[arg(long, value_name = "PATH", default_value = pod_file::PATH)]
     pod_file: PathBuf,
     /// The node's cgroup v2 tree, as seen here, by which a pod without --pod is known
-    #[arg(long)]
+    #[arg(long, value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
 }
 
@@ -76,10 +77,10 @@ struct UninstallArgs {
 #[command(before_help = "Example:\n  tollgate-init gc --root /sys/fs/bpf/tollgate")]
 struct GcArgs {
     /// The folder that holds the pods' folders of pins
-    #[arg(long, default_value = PINS)]
+    #[arg(long, value_name = "PATH", default_value = PINS)]
     root: PathBuf,
-    /// The node's cgroup v2 tree, as seen here; [default: /host/sys/fs/cgroup, else where it is mounted]
-    #[arg(long)]
+    /// The node's cgroup v2 tree, as seen here [default: /host/sys/fs/cgroup, else where it is mounted]
+    #[arg(long, value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
 }
 
@@ -89,13 +90,13 @@ struct GcArgs {
 )]
 struct NodeArgs {
     /// The pod's network namespace
-    #[arg(long, required_unless_present = "pid", conflicts_with = "pid")]
+    #[arg(long, value_name = "PATH", required_unless_present = "pid", conflicts_with = "pid")]
     netns: Option<PathBuf>,
     /// A process in it
-    #[arg(long)]
+    #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// A process of the gate's container; otherwise containers of which all runs as --gate-uid
-    #[arg(long)]
+    #[arg(long, value_name = "PID")]
     gate_pid: Option<u32>,
     #[command(flatten)]
     install: InstallArgs,

@@ -93,13 +93,13 @@ pub fn install(target: &Target, options: &Options) -> Result<Report, NodeError> 
         return Err(NodeError::Capability(missing));
     }
     let tree = Tree::open(options.view.root.as_deref())?;
-    let (whole, gate) = folders(&tree, &target.pod)?;
     let network = File::open(&target.network).map_err(failed("open", &target.network))?;
     let inode = processes::inode(&network).map_err(failed("look at", &target.network))?;
     let own = File::open("/proc/thread-self/ns/net").and_then(|own| processes::inode(&own));
     if own.is_ok_and(|own| own == inode) {
         return Err(NodeError::Own(target.network.display().to_string()));
     }
+    let (whole, gate) = folders(&tree, &target.pod)?;
     let options = Options {
         cgroups: vec![whole.clone()],
         gate_cgroup: Some(gate.clone()),

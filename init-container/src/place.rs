@@ -4,7 +4,6 @@
 //! its root is found again in the node's tree without knowing how the runtime names things, and the folder above it is
 //! the pod's: of all its containers, also of those that are started later.
 
-mod listener;
 mod shared;
 mod tree;
 
@@ -17,6 +16,8 @@ use std::{
     },
     path::{Path, PathBuf},
 };
+
+use ebpf::sockets;
 
 pub use shared::Shared;
 pub(crate) use shared::members;
@@ -184,9 +185,9 @@ impl AsFd for Place {
 /// # Errors
 /// When the kernel does not list its sockets.
 pub fn of_listener(port: u16, user: u32) -> Result<Option<u64>, PlaceError> {
-    let all = listener::all().map_err(PlaceError::io("the list of sockets"))?;
-    let gate = all.into_iter().find(|it| it.port == port && it.user == user);
-    Ok(gate.map(|it| it.cgroup))
+    let all = sockets::listeners().map_err(PlaceError::io("the list of sockets"))?;
+    let mut gates = all.into_iter().filter(|it| it.port == port && it.owner.uid == user);
+    Ok(gates.find_map(|it| it.owner.cgroup))
 }
 
 /// The inode of the network namespace of the calling thread.

@@ -14,7 +14,7 @@ use std::{io, thread, time::Duration};
 
 use serde::Serialize;
 
-use crate::{floor::PROBE_PASSED, mode::Mode, net::Network, nft::Counters};
+use crate::{floor::PROBE_PASSED, net::Network, nft::Counters};
 
 pub(crate) use gate::hex;
 pub use gate::{Greeting, GreetingError, greeting_of};
@@ -230,10 +230,4 @@ fn passed(before: &Counters, after: &Counters) -> Finding {
 #[must_use]
 pub fn hold(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| finding.outcome != Outcome::Fails)
-}
-
-/// What tries by the user of the gate itself would show, where that user is what makes it the gate.
-#[must_use]
-pub fn is_the_gate(mode: Mode, gate: u32) -> bool {
-    mode == Mode::NftUser && rustix::process::geteuid().as_raw() == gate
 }

@@ -66,7 +66,7 @@ pub fn validate(options: &Options) -> Result<Report, ValidateError> {
         return Err(ValidateError::Capability(missing));
     }
     let file = PodFile::read(&options.pod_file)?;
-    if probes::is_the_gate(file.mode, options.gate_uid) {
+    if file.mode == Mode::NftUser && rustix::process::geteuid().as_raw() == options.gate_uid {
         return Err(ValidateError::IsTheGate(options.gate_uid));
     }
     let network = Network::here()?;

@@ -1,51 +1,33 @@
 #!/bin/bash
 # Brings docs/deploy/compose up with podman, in namespaces of its own, and asks from inside the agent's container.
 #
-# pair.sh REPOSITORY BINARIES ROOTFS SDK: the clone, the folder of tollgate and provider, Debian's files, and the
-# packages of the Python SDK. Prints one line `NAME: …` for each thing it found out.
+# pair.sh REPOSITORY BINARIES IMAGES, in a folder of its own, within `unshare --net --mount --pid --fork --mount-proc`.
+# Prints one line `NAME: …` for each thing it found out.
 set -euo pipefail
-repository=$1 binaries=$2 rootfs=$3 sdk=$4
+repository=$1 binaries=$2 images=$3
 here=$PWD
+. "$repository/tests/containers/stand.sh"
 
 # Bridges, addresses and mounts end with this process; nothing of the machine is changed.
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /dev/shm
 ip link set lo up
-export CONTAINERS_STORAGE_CONF=$here/storage.conf CONTAINERS_CONF=$here/containers.conf
-cat >storage.conf <<STORAGE
-[storage]
-driver = "overlay"
-graphroot = "$here/graph"
-runroot = "$here/run"
-STORAGE
-cat >containers.conf <<CONTAINERS
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-log_driver = "k8s-file"
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-[network]
-network_backend = "netavark"
-network_config_dir = "$here/networks"
-CONTAINERS
-mkdir -p project image networks
+with_podman
+mkdir -p project image
 cp -r "$repository"/docs/deploy/compose/. project
 install -t image "$binaries/tollgate"
-provider= service=
 
 end() {
   podman logs pair_gate_1 >"$here/gate.log" 2>&1 || true
   podman ps --all --quiet | xargs --no-run-if-empty podman rm --force --time 5 >/dev/null 2>&1 || true
-  for started in $provider $service; do kill "$started" || true; done
+  for process in ${started-}; do kill "$process" || true; done
   find /sys/fs/cgroup -depth -path '*/libpod_parent*' -type d -exec rmdir {} + 2>/dev/null || true
 }
 trap end EXIT
 
 # The images: Debian as the agent's own, and the gate's from its Containerfile, without a network (the host is this namespace).
-tar --directory "$rootfs" --create . | podman import --quiet - localhost/agent >/dev/null
+tar --directory "$images/bookworm" --create . | podman import --quiet - localhost/agent >/dev/null
 podman build --quiet --network host --isolation chroot --build-arg BASE=localhost/agent \
   --tag localhost/tollgate --file "$repository/deploy/image/Containerfile" image >/dev/null
 echo "image: built"
@@ -66,7 +48,7 @@ networks:
   agents: { external: true, name: pair_agents }
   outside: { external: true, name: pair_outside }
 OVER
-sed -i "s|SDK|$sdk|" project/test.yaml
+sed -i "s|SDK|$images/sdk|" project/test.yaml
 cat >>project/tollgate.yaml <<'UPSTREAM'
 
 upstream:
@@ -74,23 +56,20 @@ upstream:
   connect_to: ["api.openai.com:443:192.0.2.7:443"]
 UPSTREAM
 ip address add 192.0.2.7/32 dev lo
-"$binaries/provider" --listen 192.0.2.7:443 --dir "$here" >provider.json &
-provider=$!
-for _ in $(seq 100); do [ -s provider.json ] && break; sleep 0.1; done
-key=$(grep -o '"openai_key":"[^"]*"' provider.json | cut -d'"' -f4)
+provider 192.0.2.7
 cp provider-ca.pem project/
 
 cd project
 podman system service --time 0 "unix://$here/podman.sock" 2>"$here/service.log" &
-service=$!
-for _ in $(seq 100); do [ -S "$here/podman.sock" ] && break; sleep 0.1; done
+started="$started $!"
+until_true test -S "$here/podman.sock"
 export DOCKER_HOST=unix://$here/podman.sock
 compose() { TOLLGATE_KEY=${TOLLGATE_KEY-} docker-compose --project-name pair --file compose.yaml --file test.yaml "$@" 2>>"$here/compose.log"; }
 in_gate() { podman exec -i pair_gate_1 tollgate "$@"; }
 in_agent() { podman exec pair_agent_1 "$@"; }
 
 compose up -d gate >/dev/null
-for _ in $(seq 100); do in_gate metrics >/dev/null 2>&1 && break; sleep 0.1; done
+until_true in_gate metrics
 printf %s "$key" | in_gate credential add openai --provider openai >/dev/null
 in_gate ca >tollgate-ca.pem
 TOLLGATE_KEY=$(in_gate key create agent --agent agent --credential openai --from address:10.231.7.0/24)
@@ -98,20 +77,9 @@ compose --file there.yaml up -d agent >/dev/null
 echo "up: $(podman ps --format '{{.Names}}' | sort | xargs)"
 
 # Through the gate: a proxy's client, and an official SDK, each as its documentation has it.
-ask='{"model":"gpt-5-mini","messages":[{"role":"user","content":"hello"}]}'
-said() { printf '%s: %s\n' "$1" "$(tr '\n' ' ' <<<"$2")"; }
-url=https://api.openai.com/v1/chat/completions
 said curl "$(in_agent sh -c "curl -sS -m 20 -w ' %{http_code}' -H \"authorization: Bearer \$OPENAI_API_KEY\" -H 'content-type: application/json' -d '$ask' $url" 2>&1)"
-said sdk "$(in_agent env PYTHONPATH=/sdk python3 -c '
-import openai
-answer = openai.OpenAI(max_retries=0, timeout=20).chat.completions.create(
-    model="gpt-5-mini", messages=[{"role": "user", "content": "hello"}])
-print(answer.choices[0].message.content, answer.usage.total_tokens)' 2>&1)"
-said base_url "$(in_agent env PYTHONPATH=/sdk OPENAI_BASE_URL=http://gate:16802/openai/v1 python3 -c '
-import openai
-answer = openai.OpenAI(max_retries=0, timeout=20).chat.completions.create(
-    model="gpt-5-mini", messages=[{"role": "user", "content": "hello"}])
-print(answer.choices[0].message.content, answer.usage.total_tokens)' 2>&1)"
+said sdk "$(in_agent env PYTHONPATH=/sdk python3 -c "$sdk" 2>&1)"
+said base_url "$(in_agent env PYTHONPATH=/sdk OPENAI_BASE_URL=http://gate:16802/openai/v1 python3 -c "$sdk" 2>&1)"
 said elsewhere "$(in_agent curl -sS -m 20 https://pastebin.com/ 2>&1 || true)"
 
 # Past the gate: what a program tries that does not heed the variables.
@@ -125,8 +93,8 @@ past udp6 in_agent python3 -c 'import socket; s = socket.socket(socket.AF_INET6,
 past outside podman run --rm --network pair_outside --entrypoint curl localhost/agent -sS -m 5 -o /dev/null -k --resolve api.openai.com:443:192.0.2.7 https://api.openai.com/
 # And what README.md says is open: the machine itself, at the bridge's address.
 python3 -m http.server --bind 0.0.0.0 16899 >/dev/null 2>&1 &
-service="$service $!"
-for _ in $(seq 100); do curl -s -o /dev/null http://127.0.0.1:16899/ && break; sleep 0.1; done
+started="$started $!"
+until_true curl -s -o /dev/null http://127.0.0.1:16899/
 past engine_dns in_agent python3 -c '
 import socket
 asked = b"\x12\x34\1\0\0\1\0\0\0\0\0\0\4gate\0\0\1\0\1"

@@ -9,7 +9,7 @@ repository=$1 binaries=$2 images=$3 kube=$4
 here=$PWD
 . "$repository/tests/containers/node.sh"
 . "$repository/tests/containers/kubelet/cluster.sh"
-node "$repository" "$binaries" "$here"
+node
 
 end() {
   for pod in $(ctr -a "$here/containerd.sock" -n k8s.io tasks ls -q 2>/dev/null); do
@@ -32,27 +32,7 @@ kubelet
 world
 said node "$(until_true sh -c "'$kube/kubectl' --cache-dir='$here/kubectl' get node node | grep -q ' Ready'" && k get node node --no-headers)"
 
-cat >tollgate.yaml <<'YAML'
-mode: enforce
-policy: policy
-state: /var/lib/tollgate/state
-pod: { agent: bot }
-credentials: { openai: { provider: openai, from: sealed } }
-drain: { delay: 0s, streams: 2s }
-upstream:
-  ca: [provider-ca.pem]
-  connect_to: ["api.openai.com:443:198.51.100.7:443"]
-YAML
-cat >bot.yaml <<'YAML'
-policy_id: pod
-version: "1"
-mode: enforce
-agents:
-  bot:
-    models: [gpt-5-mini]
-    destinations: [api.openai.com]
-    data: { credentials: redact }
-YAML
+configuration . /var/lib/tollgate/state
 for namespace in ordinary bare shared; do
   k create namespace $namespace
   k -n $namespace create configmap tollgate --from-file=tollgate.yaml --from-file=bot.yaml --from-file=provider-ca.pem
@@ -102,14 +82,8 @@ arrives() {
 # observed NAME COMMAND…: the same of the attempts in attempts-NAME.
 observed() {
   local name=$1; shift
-  mkfifo "stop-$name"
-  python3 "$repository/tests/containers/sniff.py" "$wire" "attempts-$name" <"stop-$name" >"seen-$name" &
-  local sniffer=$!
-  exec {stop}>"stop-$name"
-  until_true grep -q ready "seen-$name"
-  said "$name" "$("$@" 2>&1 || true)"
-  exec {stop}>&-
-  wait $sniffer
+  watched "$name" "$@" >"said-$name" 2>&1
+  said "$name" "$(cat "said-$name")"
   said "$name-seen" "$(tail -n 1 "seen-$name")"
 }
 
@@ -126,14 +100,7 @@ said validate "$(logs tollgate-validate)"
 said validated "$(after tollgate-validate)"
 
 # An image nobody changed, with the key and the authority that it was left.
-ask='{"model":"gpt-5-mini","messages":[{"role":"user","content":"hello"}]}'
-url=https://api.openai.com/v1/chat/completions
 curl='OPENAI_API_KEY=$(cat /agent/key); curl -sS -m 20 -w " %{http_code}" -H "authorization: Bearer $OPENAI_API_KEY" -H "content-type: application/json"'
-sdk='
-import openai
-answer = openai.OpenAI(max_retries=0, timeout=20).chat.completions.create(
-    model="gpt-5-mini", messages=[{"role": "user", "content": "hello"}])
-print(answer.choices[0].message.content, answer.usage.total_tokens)'
 sdk() { as "$1" sh -c 'OPENAI_API_KEY=$(cat /agent/key) exec python3 -c "$1"' sh "$sdk" 2>&1 || true; }
 for who in root agent; do
   said "curl-$who" "$(as $who sh -c "$curl -d '$ask' $url" 2>&1 || true)"
@@ -153,19 +120,11 @@ table ip services {
   }
 }
 NFT
-as agent python3 -uc "$(cat "$repository/tests/containers/kubelet/application.py")" >application.log 2>&1 &
+as agent python3 -uc "$(cat "$repository/tests/containers/application.py")" >application.log 2>&1 &
 started="$started $!"
 until_true grep -q listening application.log
 for port in 80 81; do
-  said "service-$port" "$(python3 -c '
-import socket, sys
-s = socket.create_connection(("10.0.0.50", int(sys.argv[1])), 3)
-s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-got = b""
-while b"first" not in got: got += s.recv(1000)
-s.sendall(b"x")
-while b"last" not in got: got += s.recv(1000)
-print("first and last")' $port 2>&1 | tail -n 1)"
+  said "service-$port" "$(outsider 10.0.0.50 $port)"
 done
 
 # The gate's container ends under its agent, and the kubelet starts it again.

@@ -1,9 +1,8 @@
 # What a node gives a pod, in namespaces of the caller's own: a tree of cgroup v2 only, a bpffs, a world behind a wire
-# with a provider in it, and what podman needs. Sourced; the caller has unshared mounts, network and PIDs.
+# with a provider in it. Sourced; the caller has unshared mounts, network and PIDs.
+. "$repository/tests/containers/stand.sh"
 
-# node REPOSITORY BINARIES WORK
 node() {
-  repository=$1 binaries=$2 here=$3
   mount --make-rprivate /
   mount -t tmpfs tmpfs /run
   mount -t tmpfs tmpfs /dev/shm
@@ -24,42 +23,59 @@ world() {
   ip address add 198.51.100.7/32 dev lo
   ip route add local 10.200.0.0/16 dev lo
   ip -6 route add local fd00:200::/32 dev lo
-  "$binaries/provider" --listen 198.51.100.7:443 --dir "$here" >"$here/provider.json" &
-  started="${started-} $!"
-  until_true test -s "$here/provider.json"
-  key=$(grep -o '"openai_key":"[^"]*"' "$here/provider.json" | cut -d'"' -f4)
+  provider 198.51.100.7
 }
 
-# The state of podman is in the folder of the run.
-with_podman() {
-  export CONTAINERS_STORAGE_CONF=$here/storage.conf CONTAINERS_CONF=$here/containers.conf
-  mkdir -p networks
-  cat >storage.conf <<STORAGE
-[storage]
-driver = "overlay"
-graphroot = "$here/graph"
-runroot = "$here/run"
-STORAGE
-  cat >containers.conf <<CONTAINERS
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-log_driver = "k8s-file"
-pids_limit = 0
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-[network]
-network_backend = "netavark"
-network_config_dir = "$here/networks"
-CONTAINERS
+# configuration FOLDER STATE: of a gate in a pod, whose state is in the folder STATE of its container, and what it lets
+# the agent do.
+configuration() {
+  cat >"$1/tollgate.yaml" <<YAML
+mode: enforce
+policy: policy
+state: $2
+pod: { agent: bot }
+credentials: { openai: { provider: openai, from: sealed } }
+drain: { delay: 0s, streams: 2s }
+upstream:
+  ca: [provider-ca.pem]
+  connect_to: ["api.openai.com:443:198.51.100.7:443"]
+YAML
+  cat >"$1/bot.yaml" <<'YAML'
+policy_id: pod
+version: "1"
+mode: enforce
+agents:
+  bot:
+    models: [gpt-5-mini]
+    destinations: [api.openai.com]
+    data: { credentials: redact }
+YAML
 }
 
-until_true() {
-  local end=$((SECONDS + 20))
-  while [ $SECONDS -lt $end ]; do "$@" >/dev/null 2>&1 && return; sleep 0.1; done
-  echo "waited in vain: $*" >&2
-  return 1
+# outsider ADDRESS PORT: what a client hears there of application.py.
+outsider() {
+  python3 -c '
+import socket, sys
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+got = b""
+while b"first" not in got: got += s.recv(1000)
+s.sendall(b"x")
+while b"last" not in got: got += s.recv(1000)
+print("first and last")' "$@" 2>&1 | tail -n 1
+}
+
+# watched NAME COMMAND…: runs COMMAND, while seen-NAME becomes what a packet socket in the world sees of attempts-NAME.
+watched() {
+  local name=$1; shift
+  mkfifo "stop-$name"
+  python3 "$repository/tests/containers/sniff.py" "$wire" "attempts-$name" <"stop-$name" >"seen-$name" &
+  local sniffer=$!
+  exec {stop}>"stop-$name"
+  until_true grep -q ready "seen-$name"
+  "$@" || true
+  exec {stop}>&-
+  wait $sniffer
 }
 
 # catalogue NAME COMMAND…: the attempts carried out by COMMAND, and how many of them a packet socket in the world saw.
@@ -67,16 +83,7 @@ catalogue() {
   local name=$1; shift
   "$binaries/attempts" --pod "$pod4,$pod6" --world "$world4,$world6" --device eth0 \
     --link "$(ip -o link show "$wire" | sed 's/.*link.ether \([^ ]*\).*/\1/')" >"attempts-$name"
-  mkfifo "stop-$name"
-  python3 "$repository/tests/containers/sniff.py" "$wire" "attempts-$name" <"stop-$name" >"seen-$name" &
-  local sniffer=$!
-  exec {stop}>"stop-$name"
-  until_true grep -q ready "seen-$name"
-  "$@" <"attempts-$name" >"reports-$name" 2>"techniques-$name.log" || true
-  exec {stop}>&-
-  wait $sniffer
+  watched "$name" "$@" <"attempts-$name" >"reports-$name" 2>"techniques-$name.log"
   said "catalogue-$name" "$(tail -n 1 "seen-$name")"
   said "reports-$name" "$(wc -l <"reports-$name")"
 }
-
-said() { printf '%s: %s\n' "$1" "$(tr '\n' ' ' <<<"$2")"; }

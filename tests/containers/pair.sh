@@ -7,7 +7,7 @@ set -euo pipefail
 repository=$1 binaries=$2 images=$3
 here=$PWD
 . "$repository/tests/containers/node.sh"
-node "$repository" "$binaries" "$here"
+node
 with_podman
 POD=5bd8a2f6-8f6c-4a58-9a0e-2f4d4c1c7a10
 cgroup=/kubepods/pod$POD
@@ -33,27 +33,8 @@ ip netns exec pod sh -c 'ip link set lo up; ip link set eth0 up
 world
 mkdir -p pod tmp config/policy state ca
 cp provider-ca.pem config/
-cat >config/tollgate.yaml <<'YAML'
-mode: enforce
-policy: policy
-state: /var/lib/tollgate
-pod: { agent: bot }
-credentials: { openai: { provider: openai, from: sealed } }
-drain: { delay: 0s, streams: 2s }
-upstream:
-  ca: [provider-ca.pem]
-  connect_to: ["api.openai.com:443:198.51.100.7:443"]
-YAML
-cat >config/policy/bot.yaml <<'YAML'
-policy_id: pair
-version: "1"
-mode: enforce
-agents:
-  bot:
-    models: [gpt-5-mini]
-    destinations: [api.openai.com]
-    data: { credentials: redact }
-YAML
+configuration config /var/lib/tollgate
+mv config/bot.yaml config/policy/
 chown -R 16801:16801 state pod
 chmod 0755 config config/policy
 chmod 0700 state
@@ -114,13 +95,6 @@ agent() {
 agent root
 agent user --user 1000:1000 --cap-drop all --security-opt no-new-privileges
 as() { podman exec "$@"; }
-ask='{"model":"gpt-5-mini","messages":[{"role":"user","content":"hello"}]}'
-url=https://api.openai.com/v1/chat/completions
-sdk='
-import openai
-answer = openai.OpenAI(max_retries=0, timeout=20).chat.completions.create(
-    model="gpt-5-mini", messages=[{"role": "user", "content": "hello"}])
-print(answer.choices[0].message.content, answer.usage.total_tokens)'
 for who in root user; do
   said "curl-$who" "$(as $who sh -c "curl -sS -m 20 -w ' %{http_code}' -H \"authorization: Bearer \$OPENAI_API_KEY\" -H 'content-type: application/json' -d '$ask' $url" 2>&1 || true)"
   said "sdk-$who" "$(as $who python3 -c "$sdk" 2>&1 || true)"
@@ -133,38 +107,11 @@ for who in root user; do
 done
 
 # Who comes from outside: a declared port answers as it goes on, an undeclared one never.
-as user python3 -c '
-import socket, sys, time
-def serve(port):
-    s = socket.create_server(("0.0.0.0", port)); 
-    return s
-a, b = serve(8080), serve(8081)
-print("listening", flush=True)
-import threading
-def one(s):
-    while True:
-        c, _ = s.accept()
-        c.recv(1000)
-        c.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
-        c.recv(1)
-        c.sendall(b"4\r\nlast\r\n0\r\n\r\n"); c.close()
-for s in (a, b):
-    threading.Thread(target=one, args=(s,), daemon=True).start()
-time.sleep(1000)' >inside.log 2>&1 &
+as user python3 -uc "$(cat "$repository/tests/containers/application.py")" >inside.log 2>&1 &
 started="$started $!"
 until_true grep -q listening inside.log
-said declared "$(python3 -c '
-import socket
-s = socket.create_connection(("10.231.9.2", 8080), 5); s.settimeout(5)
-s.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-got = b""
-while b"first" not in got: got += s.recv(1000)
-s.sendall(b"x")
-while b"last" not in got: got += s.recv(1000)
-print("first and last")' 2>&1 | tail -1)"
-said undeclared "$(python3 -c '
-import socket
-socket.create_connection(("10.231.9.2", 8081), 2)' 2>&1 | tail -1)"
+said declared "$(outsider "$pod4" 8080)"
+said undeclared "$(outsider "$pod4" 8081)"
 
 # The gate's container ends: nothing leaves. It comes back, in another cgroup: everything works again.
 podman kill gate >/dev/null; podman wait gate >/dev/null; podman rm gate >/dev/null

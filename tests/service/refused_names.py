@@ -105,7 +105,8 @@ def main():
     (FOLDER / "policy").mkdir()
     (FOLDER / "policy/names.yaml").write_text(POLICY)
     (FOLDER / "tollgate.yaml").write_text(CONFIG)
-    gate = subprocess.Popen([TOLLGATE, "serve", "--config", FOLDER / "tollgate.yaml"])
+    command = ["setpriv", "--pdeathsig", "KILL", TOLLGATE, "serve", "--config", FOLDER / "tollgate.yaml"]
+    gate = subprocess.Popen(command)
     for _ in range(300):
         try:
             socket.create_connection(PROXY).close()

@@ -1,17 +1,14 @@
 //! What the three programs of the bench share: one clock, and TLS that verifies.
 
+use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use nix::time::{ClockId, clock_gettime};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::provider::{Alpn, tls};
+use crate::trust::trusting;
 
 /// The names the bench's certificates are for.
 pub const NAMES: [&str; 2] = ["api.openai.com", "localhost"];
@@ -46,15 +43,8 @@ pub fn h2_acceptor(ca: &Path) -> Result<TlsAcceptor> {
 /// # Errors
 /// When `ca` cannot be read.
 pub fn connector(ca: &Path) -> Result<TlsConnector> {
-    let mut roots = RootCertStore::empty();
-    let found = CertificateDer::pem_file_iter(ca)
-        .with_context(|| format!("cannot read {}", ca.display()))?;
-    let (added, _) = roots.add_parsable_certificates(found.collect::<Result<Vec<_>, _>>()?);
-    anyhow::ensure!(added > 0, "{} holds no certificate", ca.display());
-    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+    let authorities = fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+    let config =
+        trusting(&authorities, "http/1.1").with_context(|| format!("in {}", ca.display()))?;
+    Ok(TlsConnector::from(config))
 }

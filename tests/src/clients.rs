@@ -1,5 +1,6 @@
 //! The programs that nobody here wrote, where `cargo xtask setup` installed them.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +35,22 @@ pub fn cache() -> Result<PathBuf> {
         None => Ok(PathBuf::from(std::env::var_os("HOME").context("HOME is not set")?)
             .join(".cache/tollgate")),
     }
+}
+
+/// A program that `cargo xtask setup` builds where it can, at this place of its cache. Without it, says past the harness
+/// of the tests what is not checked.
+///
+/// # Errors
+/// When there is no cache, or nobody to tell.
+pub fn built(at: &str, checks: &str) -> Result<Option<PathBuf>> {
+    let program = cache()?.join(at);
+    if program.is_file() {
+        return Ok(Some(program));
+    }
+    let line =
+        format!("NOT RUN: {checks}: {} is not there (cargo xtask setup)\n", program.display());
+    std::io::stderr().write_all(line.as_bytes())?;
+    Ok(None)
 }
 
 /// The folder of `bookworm`, Debian's files for containers, and `sdk`, the Python SDK's packages for the Python in them.

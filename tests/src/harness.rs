@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::stat::{Mode, umask};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -75,6 +76,8 @@ impl Stand {
     }
 
     fn listening(alpn: Alpn, namespace: Option<PathBuf>, address: Ipv4Addr) -> Result<Self> {
+        // What a test writes as root for a user to read is theirs to read under any mask of root's.
+        umask(Mode::from_bits_truncate(0o022));
         let clients = Clients::find()?;
         let dir = TempDir::with_prefix("e2e-")?;
         for name in ["provider", "home", "work"] {

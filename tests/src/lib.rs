@@ -12,4 +12,5 @@ pub mod proofs;
 pub mod provider;
 pub mod service;
 pub mod soak;
+mod trust;
 pub mod ways;

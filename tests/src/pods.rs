@@ -1,4 +1,4 @@
-//! Brings pods of real containers up by a script of `tests/containers`, and reads what it found out.
+//! Brings real containers up by a script, and reads what it found out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::process::Running;
 
 /// Containers are started by the dozen, on a machine that does other things.
 const LIMIT: Duration = Duration::from_mins(5);
-/// The programs that a pod and its world are made of, beside `tollgate`.
+/// The programs that containers and their world are made of, beside `tollgate`.
 const PROGRAMS: [&str; 4] = ["provider", "tollgate-init", "techniques", "attempts"];
 
 /// What a script found out, by name.
@@ -31,7 +31,7 @@ pub struct Counted {
 }
 
 impl Found {
-    /// Runs `script` in namespaces of its own, with the repository, the folders of binaries and images, and `more`.
+    /// Runs `script`, a path below `tests`, in namespaces of its own, with the repository, the folders of binaries and images, and `more`.
     ///
     /// # Errors
     /// When something that it needs is not there, or it fails, with all that it wrote.
@@ -48,13 +48,20 @@ impl Found {
         let mut command = Command::new("unshare");
         command
             .args(["--net", "--mount", "--pid", "--fork", "--mount-proc", "--"])
-            .arg(repository.join("tests/containers").join(script))
+            .arg(repository.join("tests").join(script))
             .args([repository, binaries, &images])
             .args(more)
             .current_dir(dir.path());
         let outcome = Running::start(&mut command)?.end(LIMIT)?;
-        let log = std::fs::read_to_string(dir.path().join("gate.log")).unwrap_or_default();
-        ensure!(outcome.status.success(), "{}{}{log}", outcome.stdout, outcome.stderr);
+        let log = |name| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default();
+        ensure!(
+            outcome.status.success(),
+            "{}{}{}{}",
+            outcome.stdout,
+            outcome.stderr,
+            log("compose.log"),
+            log("gate.log")
+        );
         let lines = outcome.stdout.lines().filter_map(|line| line.split_once(": "));
         Ok(Self(lines.map(|(name, found)| (name.to_owned(), found.trim().to_owned())).collect()))
     }

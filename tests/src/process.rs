@@ -7,6 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::provider::{Log, Record};
+
+/// How often a program is looked at that somebody waits for.
+const GLANCE: Duration = Duration::from_millis(50);
+
 /// What a program left behind.
 #[derive(Debug)]
 pub struct Outcome {
@@ -93,6 +98,37 @@ impl Running {
                 );
             }
             std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until what the provider was asked satisfies `wanted`, and returns that.
+    ///
+    /// # Errors
+    /// When it ends or `limit` passes before that.
+    pub fn until_asked(
+        &mut self,
+        log: &Log,
+        limit: Duration,
+        wanted: impl Fn(&[Record]) -> bool,
+    ) -> Result<Vec<Record>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let ended = self.child.try_wait()?;
+            if let Some(asked) = log.wait(GLANCE, &wanted) {
+                return Ok(asked);
+            }
+            let how = match ended {
+                Some(status) => format!("ended with {status}"),
+                None if Instant::now() > deadline => format!("went on for {limit:?}"),
+                None => continue,
+            };
+            bail!(
+                "{} {how} and the provider was asked {} times: {}{}",
+                self.name,
+                log.records().len(),
+                written(&self.stdout)?,
+                written(&self.stderr)?
+            );
         }
     }
 

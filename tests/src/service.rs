@@ -71,7 +71,7 @@ impl<'a> Service<'a> {
         fs::write(&service.ca, &authority.stdout)?;
         let keys = stand.provider().keys();
         for (name, secret) in [("openai", &keys.openai), ("anthropic", &keys.anthropic)] {
-            service.seal(name, secret)?;
+            seal(stand, name, secret)?;
         }
         Ok(service)
     }
@@ -209,17 +209,6 @@ impl<'a> Service<'a> {
         Ok(fs::rename(new, folder.join(name))?)
     }
 
-    fn seal(&self, name: &str, secret: &str) -> Result<()> {
-        let mut command = self.stand.operator(&tollgate()?);
-        command.args(["credential", "add", name, "--provider", name, "--state"]);
-        command.arg(self.stand.state()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
-        child.stdin.take().context("no stdin")?.write_all(secret.as_bytes())?;
-        let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
     /// Makes a key of the agent for the provider's credential of that name.
     ///
     /// # Errors
@@ -268,6 +257,21 @@ impl<'a> Service<'a> {
         ensure!(outcome.status.success(), "{outcome:?}");
         Ok(outcome)
     }
+}
+
+/// Seals a provider's real key in the stand's state folder, as an operator does.
+///
+/// # Errors
+/// When it is not taken.
+pub fn seal(stand: &Stand, name: &str, secret: &str) -> Result<()> {
+    let mut command = stand.operator(&tollgate()?);
+    command.args(["credential", "add", name, "--provider", name, "--state"]);
+    command.arg(stand.state()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn()?;
+    child.stdin.take().context("no stdin")?.write_all(secret.as_bytes())?;
+    let output = child.wait_with_output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
 
 /// What the page for monitoring at `at` says: the status and the body.

@@ -65,8 +65,8 @@ ask(sys.argv[4]).wait()";
     let [slow, waits, after] = specs.each_ref().map(String::as_str);
     // One reservation of 0.0013 dollars fits; a second one waits until the first gives back what it did not need.
     let words = python(&stand, program, &[asker, slow, waits, after])?;
-    let run = stand.gate(&["--budget", "0.002"])?.start(words)?;
-    ensure!(stand.log().wait(LIMIT, |records| records.len() == 1).is_some(), "nothing was asked");
+    let mut run = stand.gate(&["--budget", "0.002"])?.start(words)?;
+    run.until_asked(stand.log(), LIMIT, |records| records.len() == 1)?;
     std::fs::write(stand.work().join("held"), "x")?;
     let outcome = run.end(LIMIT)?;
     let seen = answers(&outcome.stdout);

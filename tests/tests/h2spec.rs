@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use e2e::clients::built;
 use e2e::harness::Stand;
 use e2e::process::{Outcome, Running};
 use e2e::proofs::{SOON, until};
@@ -19,22 +20,8 @@ const ALL: Duration = Duration::from_mins(5);
 /// The cases of the release that `cargo xtask setup` builds.
 const CASES: usize = 145;
 
-/// Where `cargo xtask setup` puts the program, if it could be built.
-fn h2spec() -> Result<Option<PathBuf>> {
-    let cache = match std::env::var_os("TOLLGATE_CACHE") {
-        Some(dir) => PathBuf::from(dir),
-        None => {
-            Path::new(&std::env::var_os("HOME").context("HOME is not set")?).join(".cache/tollgate")
-        }
-    };
-    let program = cache.join("h2spec/bin/h2spec");
-    if !program.is_file() {
-        let why = "not run: h2spec is built from ../shared/parts by cargo xtask setup, and is not there\n";
-        std::io::stderr().write_all(why.as_bytes())?;
-        return Ok(None);
-    }
-    Ok(Some(program))
-}
+/// Where `cargo xtask setup` puts it.
+const PROGRAM: &str = "h2spec/bin/h2spec";
 
 /// The words that run all cases against a TLS listener. Its certificate is not what is tested.
 fn words(program: &Path, host: &str, port: u16, report: &Path) -> Vec<String> {
@@ -180,7 +167,7 @@ fn reference(program: &Path, dir: &Path) -> Result<BTreeSet<String>> {
 
 #[test]
 fn over_http_2_the_transparent_intake_fails_nothing_that_nghttpd_passes() -> Result<()> {
-    let Some(program) = h2spec()? else { return Ok(()) };
+    let Some(program) = built(PROGRAM, "what h2spec asks of HTTP/2")? else { return Ok(()) };
     let stand = Stand::new()?;
     let reference = reference(&program, &stand.home())?;
     let report = stand.work().join("gate.xml");
@@ -196,7 +183,7 @@ fn over_http_2_the_transparent_intake_fails_nothing_that_nghttpd_passes() -> Res
 
 #[test]
 fn over_http_2_the_gateways_port_fails_nothing_that_nghttpd_passes() -> Result<()> {
-    let Some(program) = h2spec()? else { return Ok(()) };
+    let Some(program) = built(PROGRAM, "what h2spec asks of HTTP/2")? else { return Ok(()) };
     let stand = Stand::new()?;
     let service = service(&stand)?;
     let new = new_failures(&stand, &program, service.proxy())?;
@@ -208,7 +195,7 @@ fn over_http_2_the_gateways_port_fails_nothing_that_nghttpd_passes() -> Result<(
 
 #[test]
 fn over_http_2_a_tunnel_fails_nothing_that_nghttpd_passes() -> Result<()> {
-    let Some(program) = h2spec()? else { return Ok(()) };
+    let Some(program) = built(PROGRAM, "what h2spec asks of HTTP/2")? else { return Ok(()) };
     let stand = Stand::new()?;
     let service = service(&stand)?;
     let new = new_failures(&stand, &program, tunnelled(service.proxy())?)?;

@@ -17,7 +17,7 @@ fn streaming(stand: &Stand, agent: &str, api: &str, model: &str) -> Result<Runni
     let spec = json!({"api": api, "model": model, "stream": true, "max": 4000, "prompt": prompt});
     let before = stand.log().records().len();
     let mut run = stand.gate(&["--agent", agent])?.start(asking(stand, &spec)?)?;
-    ensure!(stand.log().wait(LIMIT, |seen| seen.len() > before).is_some(), "nothing was asked");
+    run.until_asked(stand.log(), LIMIT, |seen| seen.len() > before)?;
     run.until_stdout(LIMIT, |text| text.contains("\"head\""))?;
     Ok(run)
 }

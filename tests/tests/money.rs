@@ -57,8 +57,8 @@ fn what_is_open_at_once_never_exceeds_the_limit() -> Result<()> {
     let stand = Stand::new()?;
     let prompt = "slow:60 split:3 say:some words that take a while";
     let spec = json!({"threads": 8, "stream": true, "max": 300, "prompt": prompt, "timeout": 40});
-    let run = stand.gate(&["--budget", "0.004"])?.start(asking(&stand, &spec)?)?;
-    ensure!(stand.log().wait(LIMIT, |seen| seen.len() >= 2).is_some(), "nothing was asked");
+    let mut run = stand.gate(&["--budget", "0.004"])?.start(asking(&stand, &spec)?)?;
+    run.until_asked(stand.log(), LIMIT, |seen| seen.len() >= 2)?;
     // Two worst cases of about 1,600 fit, so two calls are open at any time and never three.
     let open = |seen: &[e2e::provider::Record]| {
         seen.iter().filter(|record| record.finish == e2e::provider::Finish::Open).count()
@@ -110,7 +110,9 @@ fn an_output_limit_that_does_not_fit_is_lowered_on_the_wire() -> Result<()> {
 #[test]
 fn a_raised_budget_lets_a_run_go_on() -> Result<()> {
     let stand = Stand::new()?;
-    let spec = json!({"each": 200, "max": 100, "prompt": "usage:40:100 say:hello"});
+    // It asks for as long as this test lasts.
+    let spec =
+        json!({"each": 1_000_000, "gap": 0.02, "max": 100, "prompt": "usage:40:100 say:hello"});
     let mut run = stand.gate(&["--budget", "0.0012"])?.start(asking(&stand, &spec)?)?;
     run.until_stdout(LIMIT, |text| answers(text).iter().any(|a| a.status == Some(429)))?;
     let budget = said(&stand, &["budget"])?;

@@ -20,7 +20,7 @@ fn brought_up() -> Result<Option<Found>> {
         writeln!(std::io::stderr(), "{said}")?;
         return Ok(None);
     }
-    Found::by("kubelet.sh", &[&kube]).map(Some)
+    Found::by("containers/kubelet.sh", &[&kube]).map(Some)
 }
 
 #[test]

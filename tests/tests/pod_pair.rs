@@ -8,7 +8,7 @@ use e2e::pods::{Counted, Found};
 
 #[test]
 fn a_pod_of_real_containers_reaches_its_provider_and_nothing_past_the_gate() -> Result<()> {
-    let found = Found::by("pair.sh", &[])?;
+    let found = Found::by("containers/pair.sh", &[])?;
 
     // The control: without the gate the same image and the same attempts arrive.
     found.is("before", |said| said == "401")?;

@@ -3,10 +3,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use e2e::harness::{LIMIT, tollgate};
+use e2e::harness::tollgate;
 use e2e::process::Running;
 use serde_json::Value;
+
+/// It asks 3,300 times, one after the other.
+const PATIENCE: Duration = Duration::from_mins(4);
 
 #[test]
 fn a_name_refused_at_the_proxy_is_asked_of_no_name_server() {
@@ -15,7 +19,7 @@ fn a_name_refused_at_the_proxy_is_asked_of_no_name_server() {
     let mut command = Command::new("unshare");
     command.args(["--net", "--mount", "--", "python3"]).arg(script);
     command.arg(tollgate().unwrap()).arg(dir.path()).env("TOLLGATE_LOG", "error");
-    let outcome = Running::start(&mut command).unwrap().end(LIMIT).unwrap();
+    let outcome = Running::start(&mut command).unwrap().end(PATIENCE).unwrap();
     let found: Value = serde_json::from_str(outcome.stdout.trim()).unwrap_or_default();
     let met = found["met"].as_object().cloned().unwrap_or_default();
     let count = |said: String| met.get(&said).and_then(Value::as_u64);

@@ -5,12 +5,13 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{self, command, run};
+use crate::steps::Steps;
 use crate::{bench, setup};
 
 /// Builds the gate and the demo, and runs the demo.
 pub(crate) fn demo() -> Result<()> {
     shell::needs_root("demo")?;
-    setup::clients()?;
+    setup::clients(&Steps::begin())?;
     let build = [
         "build",
         "--package",

@@ -1,10 +1,13 @@
 //! Every chore of this repository is a subcommand of `cargo xtask`, so that CI and a desk run the same thing.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 
 mod bench;
+mod bound;
 mod chain;
 mod ci;
 mod demo;
@@ -15,6 +18,8 @@ mod schema;
 mod setup;
 mod shell;
 mod soak;
+mod steps;
+mod suite;
 mod threats;
 mod tidy;
 
@@ -67,11 +72,20 @@ enum Chore {
         #[arg(long, default_value_t = 4)]
         seed: u64,
     },
+    /// Runs one suite of tests within its time, as cargo calls it
+    #[command(hide = true)]
+    Suite {
+        /// The suite's program and its arguments
+        #[arg(last = true)]
+        words: Vec<OsString>,
+    },
     /// Converts litellm's price list into proxy/daemon/catalog/prices.json
     Prices,
 }
 
 fn main() -> ExitCode {
+    // Users without privileges run and read what is built and installed here, whoever builds it.
+    umask(Mode::from_bits_truncate(0o022));
     let done = match Args::parse().chore {
         Chore::Ci => ci::ci(),
         Chore::Test => ci::test(),
@@ -79,12 +93,16 @@ fn main() -> ExitCode {
         Chore::Schema => schema::write(),
         Chore::Threats { measure } => threats::write(measure),
         Chore::Tidy => tidy::tidy(),
-        Chore::Setup => setup::setup(),
+        Chore::Setup => setup::setup(&steps::Steps::begin()),
         Chore::Kube => parts::kube(),
         Chore::Ebpf => ebpf::build(),
         Chore::Demo => demo::demo(),
         Chore::Bench { more } => bench::bench(&more),
         Chore::Soak { minutes, seed } => soak::soak(minutes, seed),
+        Chore::Suite { words } => match suite::run(&words) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
         Chore::Prices => prices::update(),
     };
     match done {

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::setup::step;
-use crate::shell::{self, run, say};
+use crate::shell::{self, fetch, run, say};
 
 /// One tool.
 struct Part {
@@ -76,13 +76,12 @@ pub(crate) fn kube() -> Result<()> {
             if built.is_file() {
                 continue;
             }
-            let mut go = Command::new("go");
-            go.current_dir(&copy)
-                .env("CGO_ENABLED", "0")
-                .env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod")
-                .args(["build", "-trimpath", "-ldflags", KUBE_VERSION, "-o"])
-                .args([built.as_os_str(), package.as_ref()]);
-            run(&mut go)?;
+            fetch(30, || {
+                let mut go = go(&copy);
+                go.args(["build", "-trimpath", "-ldflags", KUBE_VERSION, "-o"])
+                    .args([built.as_os_str(), package.as_ref()]);
+                Ok(go)
+            })?;
         }
     }
     Ok(())
@@ -125,12 +124,18 @@ fn build(part: &Part, from: &Path) -> Result<()> {
             fs::write(dir.join(name), text)
                 .with_context(|| format!("cannot copy {}", source.display()))?;
         }
-        let mut go = Command::new("go");
-        go.current_dir(&dir)
-            .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod")
-            .args(["build", "-trimpath", "-ldflags", "-s -w", "-o", part.name])
-            .args(part.arguments);
-        run(&mut go)
+        fetch(10, || {
+            let mut go = go(&dir);
+            go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o", part.name])
+                .args(part.arguments);
+            Ok(go)
+        })
     })
+}
+
+/// Go in that folder, on two processors, building what runs without any library.
+pub(crate) fn go(dir: &Path) -> Command {
+    let mut go = Command::new("go");
+    go.current_dir(dir).env("CGO_ENABLED", "0").env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod");
+    go
 }

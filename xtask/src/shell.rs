@@ -4,8 +4,12 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+
+use crate::bound::within;
 
 /// Prints one line on stderr; a closed stderr is no reason to stop the work.
 pub(crate) fn say(line: std::fmt::Arguments<'_>) {
@@ -45,6 +49,28 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", shown(command)))?;
     ensure!(status.success(), "{} ended with {status}", shown(command));
     Ok(())
+}
+
+/// How often something is fetched before the network is held to be at fault.
+const ATTEMPTS: u32 = 3;
+/// How long it has to come back, and twice that the next time.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Runs a command that fetches something, again where it fails or hangs: it begins anew each time.
+pub(crate) fn fetch(minutes: u64, command: impl Fn() -> Result<Command>) -> Result<()> {
+    let limit = Duration::from_mins(minutes);
+    let mut attempt = 1;
+    loop {
+        let mut command = command()?;
+        let late = format!("{} did not end within {minutes} minutes", shown(&command));
+        let Err(error) = within(limit, &late, || run(&mut command)) else { return Ok(()) };
+        if attempt == ATTEMPTS {
+            return Err(error.context(format!("failed {ATTEMPTS} times: is there a network?")));
+        }
+        say(format_args!("{error:#}; once more"));
+        thread::sleep(PAUSE * attempt);
+        attempt += 1;
+    }
 }
 
 /// Runs a command and returns what it wrote on its stdout.

@@ -1,4 +1,5 @@
-//! The commands of bpf(2) that the library lacks: links of every kind that are pinned, updated and asked about.
+//! The commands of bpf(2) that the library lacks: links of every kind that are pinned, updated and asked about, and
+//! programs for hooks that it does not know.
 
 use std::{
     ffi::CString,
@@ -11,14 +12,52 @@ use std::{
 };
 
 // The commands of `enum bpf_cmd` (linux/bpf.h).
+const PROG_LOAD: u32 = 5;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
+const PROG_QUERY: u32 = 16;
 const LINK_CREATE: u32 = 28;
 const LINK_UPDATE: u32 = 29;
 
 /// `BPF_LINK_TYPE_CGROUP` of `enum bpf_link_type`.
 const CGROUP_LINK: u32 = 3;
+
+/// `BPF_F_QUERY_EFFECTIVE`: with the programs of the folders above.
+const EFFECTIVE: u32 = 1;
+
+/// The part of `union bpf_attr` that loads a program.
+#[repr(C)]
+#[derive(Default)]
+struct Load {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    kernel_version: u32,
+    flags: u32,
+    name: [u8; 16],
+    interface: u32,
+    hook: u32,
+}
+
+/// Loads a program of a kind (`enum bpf_prog_type`) for a hook (`enum bpf_attach_type`).
+pub(crate) fn load(
+    name: [u8; 16],
+    kind: u32,
+    hook: u32,
+    instructions: &[u64],
+) -> io::Result<OwnedFd> {
+    let count = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    let (instructions, license) = (instructions.as_ptr() as u64, c"GPL".as_ptr() as u64);
+    let mut attr = Load { kind, count, instructions, license, name, hook, ..Load::default() };
+    let program = call(PROG_LOAD, &mut attr)?;
+    // SAFETY: the kernel has just opened this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(program) })
+}
 
 /// Attaches a program to a cgroup until the link is closed and not pinned.
 pub(crate) fn attach(
@@ -119,6 +158,29 @@ fn about<T>(of: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     let length = u32::try_from(size_of::<T>()).map_err(io::Error::other)?;
     let mut attr = About { fd: number(of)?, length, info: std::ptr::from_mut(info) as u64 };
     call(OBJ_GET_INFO_BY_FD, &mut attr).map(drop)
+}
+
+/// `target_fd`, `attach_type`, `query_flags`, `attach_flags`, `prog_ids`, `prog_cnt`, and behind a gap
+/// `prog_attach_flags`.
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    target: u32,
+    hook: u32,
+    flags: u32,
+    attach_flags: u32,
+    ids: u64,
+    count: u32,
+    padding: u32,
+    program_attach_flags: u64,
+}
+
+/// How many programs run at a hook of a cgroup's sockets, those of the folders above counted.
+pub(crate) fn programs_at(cgroup: BorrowedFd<'_>, hook: u32) -> io::Result<u32> {
+    let target = number(cgroup)?;
+    let mut attr = Query { target, hook, flags: EFFECTIVE, ..Query::default() };
+    call(PROG_QUERY, &mut attr)?;
+    Ok(attr.count)
 }
 
 fn number(fd: BorrowedFd<'_>) -> io::Result<u32> {

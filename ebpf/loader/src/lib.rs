@@ -21,6 +21,7 @@ mod pod;
 pub mod probe;
 mod programs;
 mod redirection;
+pub mod sockets;
 mod unix;
 pub mod xdp;
 pub use attempts::{Attempt, Attempts};

@@ -22,7 +22,6 @@ use crate::{
 
 mod folder;
 mod layout;
-mod own;
 mod pinned;
 pub use pinned::Pinned;
 

@@ -8,6 +8,8 @@ use std::{
     ptr,
 };
 
+use crate::kernel;
+
 /// Where an `AF_XDP` socket was refused, or nowhere.
 #[derive(Debug)]
 pub enum Xdp {
@@ -81,8 +83,8 @@ pub fn send_frame(interface: u32, frame: &[u8], mark: Option<u32>) -> io::Result
 /// Tries to bind an `AF_XDP` socket, in copy mode, to one queue of the interface; sends nothing.
 #[must_use]
 pub fn xdp(interface: u32, queue: u32) -> Xdp {
-    match bind_xdp(interface, queue) {
-        Ok(()) => Xdp::Open,
+    match crate::xdp::bind(interface, queue) {
+        Ok(_socket) => Xdp::Open,
         Err(error) => match error.raw_os_error() {
             Some(libc::EBUSY) => Xdp::Held,
             Some(
@@ -93,101 +95,14 @@ pub fn xdp(interface: u32, queue: u32) -> Xdp {
     }
 }
 
-/// The smallest frame buffer that the kernel takes two of.
-const CHUNK: u32 = 4096;
-const CHUNKS: u32 = 2;
-
-fn bind_xdp(interface: u32, queue: u32) -> io::Result<()> {
-    let memory = Memory::map(size(CHUNK * CHUNKS)?)?;
-    let socket = socket(libc::AF_XDP, libc::SOCK_RAW)?;
-    // SAFETY: all fields are integers, of which 0 is a value.
-    let mut frames: libc::xdp_umem_reg = unsafe { std::mem::zeroed() };
-    frames.addr = memory.at.expose_provenance() as u64;
-    frames.len = memory.length as u64;
-    frames.chunk_size = CHUNK;
-    option(&socket, libc::SOL_XDP, libc::XDP_UMEM_REG, &frames)?;
-    for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_TX_RING] {
-        option(&socket, libc::SOL_XDP, ring, &CHUNKS)?;
-    }
-    let at = libc::sockaddr_xdp {
-        sxdp_family: family(libc::AF_XDP)?,
-        sxdp_flags: libc::XDP_COPY,
-        sxdp_ifindex: interface,
-        sxdp_queue_id: queue,
-        sxdp_shared_umem_fd: 0,
-    };
-    // SAFETY: the address is valid for the time of the call.
-    let bound = unsafe {
-        libc::bind(socket.as_raw_fd(), (&raw const at).cast(), length::<libc::sockaddr_xdp>()?)
-    };
-    if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
 /// How many programs run at connects of a cgroup's sockets, those of the folders above counted.
 ///
 /// # Errors
 /// When the kernel does not tell: `CAP_NET_ADMIN` is needed.
 pub fn programs_at_connect(cgroup: BorrowedFd<'_>) -> io::Result<u32> {
-    /// `union bpf_attr` for `BPF_PROG_QUERY` (linux/bpf.h).
-    #[repr(C)]
-    #[derive(Default)]
-    struct Query {
-        target: i32,
-        kind: u32,
-        flags: u32,
-        attach_flags: u32,
-        ids: u64,
-        count: u32,
-        padding: u32,
-        program_attach_flags: u64,
-    }
-    const BPF_PROG_QUERY: libc::c_int = 16;
-    const BPF_CGROUP_INET4_CONNECT: u32 = 10;
-    const BPF_F_QUERY_EFFECTIVE: u32 = 1;
-    let mut query = Query {
-        target: cgroup.as_raw_fd(),
-        kind: BPF_CGROUP_INET4_CONNECT,
-        flags: BPF_F_QUERY_EFFECTIVE,
-        ..Query::default()
-    };
-    // SAFETY: the attribute is valid for its length and, asked for no ids, the kernel writes to nothing else.
-    let answer =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, &raw mut query, size_of::<Query>()) };
-    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(query.count) }
-}
-
-/// Pages of this process, unmapped when dropped.
-struct Memory {
-    at: *mut libc::c_void,
-    length: usize,
-}
-
-impl Memory {
-    fn map(length: usize) -> io::Result<Self> {
-        // SAFETY: a new anonymous mapping touches no memory that is in use.
-        let at = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if at == libc::MAP_FAILED {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(Self { at, length })
-        }
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nobody has a reference into it.
-        unsafe { libc::munmap(self.at, self.length) };
-    }
+    /// `enum bpf_attach_type` (linux/bpf.h).
+    const CGROUP_INET4_CONNECT: u32 = 10;
+    kernel::programs_at(cgroup, CGROUP_INET4_CONNECT)
 }
 
 fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
@@ -220,8 +135,4 @@ fn length<T>() -> io::Result<libc::socklen_t> {
 
 fn family(family: libc::c_int) -> io::Result<u16> {
     u16::try_from(family).map_err(io::Error::other)
-}
-
-fn size(bytes: u32) -> io::Result<usize> {
-    usize::try_from(bytes).map_err(io::Error::other)
 }

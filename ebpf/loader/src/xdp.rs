@@ -59,7 +59,7 @@ impl Held {
 }
 
 /// Binds a socket to a queue, in copy mode: every driver can, and what the interface does otherwise stays as it is.
-fn bind(interface: u32, queue: u32) -> io::Result<OwnedFd> {
+pub(crate) fn bind(interface: u32, queue: u32) -> io::Result<OwnedFd> {
     let socket =
         rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     register(&socket)?;

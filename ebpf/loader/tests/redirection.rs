@@ -7,19 +7,19 @@
 )]
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream, UdpSocket},
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
-    path::{Path, PathBuf},
+    os::fd::AsFd as _,
     process::Command,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::Arc,
     thread,
 };
 
+#[path = "common/group.rs"]
+mod group;
+
+use group::{Group, PYTHON};
 use tollgate_ebpf::{Attempts, EbpfError, Enforcement, Links, Ports, Redirection};
 
 /// Not the defaults, so that a program that ignores its constants is seen.
@@ -58,58 +58,21 @@ except OSError as error:
     print("error", error.errno)
 "#;
 
-/// Python itself: what stands for it in the path may be a script that takes longer than what it starts.
-static PYTHON: LazyLock<String> = LazyLock::new(|| {
-    let itself = ["-c", "import sys; print(sys.executable, end='')"];
-    let output = Command::new("python3").args(itself).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-});
-
-/// A cgroup of one test; removed at its end.
-struct Group(PathBuf);
-
 impl Group {
-    fn new(name: &str) -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let nth = MADE.fetch_add(1, Ordering::Relaxed);
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
-        let path = Path::new(line.split(' ').nth(4).unwrap())
-            .join(format!("redirection-{}-{nth}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn id(&self) -> u64 {
-        fs::metadata(&self.0).unwrap().ino()
-    }
-
     fn attach(&self, redirection: &Redirection) -> Links {
-        redirection.attach(File::open(&self.0).unwrap().as_fd()).unwrap()
+        redirection.attach(self.open().as_fd()).unwrap()
     }
 
     /// What the probe says from inside, in the network namespace of the calling thread or a new one.
     fn probe_in(&self, wrap: &str, kind: &str, to: &str) -> String {
-        let script = format!(
-            "echo 0 > {}/cgroup.procs && exec {wrap} {} -c \"$0\" \"$@\"",
-            self.0.display(),
-            *PYTHON
-        );
-        let output = Command::new("sh").args(["-c", &script, PROBE, kind, to]).output().unwrap();
+        let mut probe = self.enter(&format!(r#"{wrap} {} -c "$0" "$@""#, *PYTHON));
+        let output = probe.args([PROBE, kind, to]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
     fn probe(&self, kind: &str, to: &str) -> String {
         self.probe_in("", kind, to)
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let removed = fs::remove_dir(&self.0);
-        // A test that failed is said to have, not what it left.
-        assert!(removed.is_ok() || thread::panicking(), "{removed:?}");
     }
 }
 
@@ -221,8 +184,7 @@ fn a_cgroup_below_an_attached_one_is_redirected_and_named_itself() {
     in_a_network(|redirection| {
         intake(&redirection);
         let above = Group::new("above");
-        let below = Group(above.0.join("below"));
-        fs::create_dir(&below.0).unwrap();
+        let below = above.below("below");
         let _links = above.attach(&redirection);
         let said = below.probe("connect", "192.0.2.1:80");
         assert_eq!(said, format!("192.0.2.1:80 of {} from 192.0.2.1:80", below.id()));
@@ -352,7 +314,7 @@ fn a_run_is_redirected_to_its_own_ports_for_as_long_as_it_is_enforced() {
     in_a_network(|_| {
         host("192.0.2.1:80");
         let group = Group::new("run");
-        let enforcement = Enforcement::attach(File::open(&group.0).unwrap().as_fd()).unwrap();
+        let enforcement = Enforcement::attach(group.open().as_fd()).unwrap();
         let intake = TcpListener::bind("127.0.0.1:16801").unwrap();
         responder("127.0.0.1:53");
         thread::scope(|scope| {
@@ -377,8 +339,7 @@ fn a_gate_of_its_own_in_another_network_works_below_an_attached_cgroup() {
     in_a_network(|outer| {
         intake(&outer);
         let above = Group::new("above");
-        let below = Group(above.0.join("run"));
-        fs::create_dir(&below.0).unwrap();
+        let below = above.below("run");
         let _links = above.attach(&outer);
         let said = thread::spawn(move || {
             // SAFETY: only the network namespace of this thread changes.
@@ -453,7 +414,7 @@ fn the_ports_of_the_gate_are_bound_by_nobody_that_is_attached_and_every_refusal_
 fn in_a_run_the_gates_ports_are_refused_and_told() {
     in_a_network(|_| {
         let group = Group::new("run");
-        let mut enforcement = Enforcement::attach(File::open(&group.0).unwrap().as_fd()).unwrap();
+        let mut enforcement = Enforcement::attach(group.open().as_fd()).unwrap();
         let mut attempts = enforcement.attempts().unwrap();
         assert!(enforcement.attempts().is_none(), "the ring has one reader");
         for at in ["127.0.0.1:16801", "[::1]:16853"] {

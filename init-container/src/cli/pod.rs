@@ -20,14 +20,22 @@ pub(super) const PINS: &str = "/sys/fs/bpf/tollgate";
 /// More ports than any pod declares; a gate takes no more.
 const MOST_PORTS: usize = 256;
 
+/// A name that leads nowhere else than to one folder.
+fn pod(name: &str) -> Result<String, &'static str> {
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err("this is no name of a pod: give its uid");
+    }
+    Ok(name.to_owned())
+}
+
 /// Which pod.
 #[derive(Debug, Clone, Args)]
 pub(super) struct PinArgs {
     /// The pod's uid (downward API: metadata.uid); it names the folder of pins and proves whose a cgroup is
-    #[arg(long, env = "TOLLGATE_POD", value_name = "UID")]
+    #[arg(long, env = "TOLLGATE_POD", value_name = "UID", value_parser = pod)]
     pod: Option<String>,
     /// The pod's folder of pins, in a bpffs [default: /sys/fs/bpf/tollgate/UID]
-    #[arg(long)]
+    #[arg(long, value_name = "PATH")]
     pins: Option<PathBuf>,
 }
 
@@ -75,10 +83,10 @@ pub(super) struct InstallArgs {
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     inbound: Vec<u16>,
     /// The gate's user
-    #[arg(long, default_value_t = GATE_UID)]
+    #[arg(long, value_name = "UID", default_value_t = GATE_UID)]
     gate_uid: u32,
     /// The gate's group [default: the number of its user]
-    #[arg(long)]
+    #[arg(long, value_name = "GID")]
     gate_gid: Option<u32>,
     /// The gate's cgroup; in the mode kernel the gate introduces itself, in nft-cgroup it is known by its listener
     #[arg(long, value_name = "PATH")]
@@ -113,11 +121,6 @@ impl InstallArgs {
         }
         if self.inbound.contains(&0) {
             return Err(Failure::usage("--inbound 0 is no port"));
-        }
-        if let Some(pod) = &self.pins.pod
-            && (pod.is_empty() || pod.contains('/') || pod.starts_with('.'))
-        {
-            return Err(Failure::usage(format!("--pod {pod:?} is no name of a pod: give its uid")));
         }
         Ok(Options {
             wanted: self.mode,

@@ -109,5 +109,5 @@ fn a_listener_is_found_with_its_cgroup_and_only_as_its_user() {
 
 #[test]
 fn a_socket_tells_the_same_cgroup_as_the_mounts_do() {
-    assert_eq!(listener::own().unwrap(), own_id().unwrap());
+    assert_eq!(sockets::own_cgroup().unwrap(), own_id().unwrap());
 }

@@ -6,7 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{PlaceError, listener};
+use ebpf::sockets;
+
+use super::PlaceError;
 
 /// Where a container sees the node's `/sys/fs/cgroup` unless another place is named.
 pub const HOST: &str = "/host/sys/fs/cgroup";
@@ -142,5 +144,5 @@ pub(crate) fn own_id() -> Result<u64, PlaceError> {
     let seen = mounts.iter().filter_map(|mount| mount.folder_of(&own));
     let mut seen = seen.filter_map(|folder| fs::metadata(folder).ok());
     let seen = seen.next().map(|at| at.ino());
-    seen.map_or_else(|| listener::own().map_err(PlaceError::io("the list of sockets")), Ok)
+    seen.map_or_else(|| sockets::own_cgroup().map_err(PlaceError::io("the list of sockets")), Ok)
 }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
 use crate::{
     floor::MODES,
     gate,
-    world::{GATE, World, can_run, tree},
+    world::{GATE, WORLD_V4, World, can_run, tree},
 };
 
 fn token(world: &World) -> String {
@@ -178,16 +178,8 @@ fn a_container_finds_its_pod_from_within_its_own_cgroup_namespace() {
         let pod = fs::metadata(world.cgroup.join("pod")).unwrap().ino();
         assert_eq!(report["cgroups"][0]["id"], pod);
         let mut gate = gate::start(&world);
-        let listener =
-            world.within("world", || std::net::TcpListener::bind("10.203.7.1:0").unwrap());
-        let to = listener.local_addr().unwrap();
-        let server = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            // What is not read when it closes makes the kernel close by a reset, in the middle of the answer.
-            std::io::Read::read_exact(&mut stream, &mut [0; 5]).unwrap();
-            std::io::Write::write_all(&mut stream, &vec![7; 1_000_000]).unwrap();
-        });
-        assert_eq!(gate.ask(&to.to_string()), "done 1000000", "{mode}");
+        let (to, server) = world.answers_with(WORLD_V4, vec![7; 1_000_000]);
+        assert_eq!(gate.ask(&to), "done 1000000", "{mode}");
         server.join().unwrap();
     }
 }
@@ -198,14 +190,7 @@ fn a_gate_that_is_known_by_its_cgroup_is_found_by_its_listener_and_nothing_leave
         return;
     }
     let world = World::new();
-    let listener = world.within("world", || std::net::TcpListener::bind("10.203.7.1:0").unwrap());
-    let to = listener.local_addr().unwrap().to_string();
-    let server = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        // What is not read when it closes makes the kernel close by a reset, in the middle of the answer.
-        std::io::Read::read_exact(&mut stream, &mut [0; 5]).unwrap();
-        std::io::Write::write_all(&mut stream, &vec![7; 1_000_000]).unwrap();
-    });
+    let (to, server) = world.answers_with(WORLD_V4, vec![7; 1_000_000]);
     let mode = ["--mode", "nft-cgroup", "--minimum", "nft-cgroup"];
     let install = || {
         let (code, said, complaint) = world.init_alone(&mode);

@@ -2,7 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Write as _},
+    io::{self, BufRead as _, BufReader, Write as _},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener},
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
@@ -180,6 +181,27 @@ impl World {
             };
             scope.spawn(entered).join().unwrap()
         })
+    }
+
+    /// Somebody in the world who answers one connection with this: where, and the thread that does.
+    ///
+    /// It hears what the client says to the end before it closes. Closing over unread bytes is a reset, by which what
+    /// is still under way of the answer is lost.
+    pub(crate) fn answers_with(
+        &self,
+        at: &str,
+        answer: Vec<u8>,
+    ) -> (String, thread::JoinHandle<()>) {
+        let at = SocketAddr::new(at.parse::<IpAddr>().unwrap(), 0);
+        let listener = self.within("world", || TcpListener::bind(at)).unwrap();
+        let to = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(&answer).unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            io::copy(&mut stream, &mut io::sink()).unwrap();
+        });
+        (to, server)
     }
 
     /// Starts a Python script in the pod as `user`, and waits for its line `ready`.

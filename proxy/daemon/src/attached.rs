@@ -10,14 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use decide::case::Timestamp;
+use ebpf::sockets::{self, Transport};
 use ebpf::{Attempts, EbpfError, Links, Ports, Redirection};
 use serde::{Deserialize, Serialize};
 
-mod asker;
 mod find;
 mod refusal;
-pub use asker::Transport;
-pub(crate) use asker::{Owner, owner};
 pub use refusal::AttachError;
 
 use find::Found;
@@ -298,7 +296,7 @@ impl Attachments {
     #[must_use]
     pub fn asker(&self, transport: Transport, peer: SocketAddr, at: SocketAddr) -> Option<Member> {
         self.redirection.get()?;
-        self.member(asker::cgroup(transport, peer, at)?)
+        self.member(sockets::owner(transport, peer, at)?.cgroup?)
     }
 
     /// What the programs refuse in whatever is attached, for one reader; nothing before the first attachment, and when

@@ -68,12 +68,13 @@ pub async fn serve(
     let (subject, owner) = connection.subject_of(&head, &route);
     let run = &subject.run;
     if !connection.has_place(run) {
-        return settle::refuse_busy(&connection, &subject, &route, "too many connections").await;
+        let what = "too many connections";
+        return Box::pin(settle::refuse_busy(&connection, &subject, &route, what)).await;
     }
     let exchanges = Arc::clone(&run.room.load().exchanges);
     let Ok(room) = exchanges.try_acquire_owned() else {
-        return settle::refuse_busy(&connection, &subject, &route, "too many requests at once")
-            .await;
+        let what = "too many requests at once";
+        return Box::pin(settle::refuse_busy(&connection, &subject, &route, what)).await;
     };
     let (reply, answer) = oneshot::channel();
     let tasks = run.tasks.clone();

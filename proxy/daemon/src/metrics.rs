@@ -465,4 +465,4 @@ fn seconds_of(micros: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

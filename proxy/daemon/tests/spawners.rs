@@ -42,6 +42,10 @@ fn all() {
     for (name, test) in [
         ("two_spawners_speak_to_one_gate", two_spawners_speak_to_one_gate as fn()),
         ("a_false_gate_is_refused_and_told_nothing", a_false_gate_is_refused_and_told_nothing),
+        (
+            "a_gate_of_another_container_is_told_as_such",
+            a_gate_of_another_container_is_told_as_such,
+        ),
         ("a_gate_that_cannot_start_says_why", a_gate_that_cannot_start_says_why),
         ("a_gate_has_no_key_of_whoever_started_it", a_gate_has_no_key_of_whoever_started_it),
         ("without_a_gate_connect_finds_none_and_starts_none", without_a_gate_connect_finds_none),
@@ -141,6 +145,38 @@ fn a_false_gate_is_refused_and_told_nothing() {
     assert!(matches!(error, ClientError::FalseGate { .. }), "{error}");
     assert!(error.to_string().contains(socket.to_str().unwrap()), "{error}");
     assert_eq!(heard.join().unwrap(), b"", "a false gate is told nothing");
+    std::fs::remove_file(socket).unwrap();
+}
+
+/// Two containers that share a state folder: a process of one has no number in the other, or another one.
+fn a_gate_of_another_container_is_told_as_such() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("NOT TESTED: needs root, to make PID namespaces");
+    }
+    let container = |state: &StateFolder, script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "sh", "-c", script]);
+        command.arg(std::env::current_exe().unwrap()).arg(state.shown());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    // The gate outside, the client in a container.
+    let (_dir, state) = folder(2);
+    pid(&state);
+    let said = container(&state, "\"$0\" __client \"$1\"").wait_with_output().unwrap();
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("Elsewhere"), "{said}");
+    pid(&state);
+    // The gate in a container, the client outside.
+    let (_dir, state) = folder(2);
+    let mut inside = container(&state, "\"$0\" __client \"$1\"; read end");
+    let mut started = [0];
+    inside.stdout.as_mut().unwrap().read_exact(&mut started).unwrap();
+    let error = client::connect_or_spawn(&state).unwrap_err();
+    drop(inside.stdin.take());
+    inside.wait().unwrap();
+    assert!(matches!(error, ClientError::Elsewhere { .. }), "{error}");
+    let (socket, said) = (Place::of(&state).unwrap().shown(), error.to_string());
+    assert!(said.contains(socket.to_str().unwrap()) && said.contains("kubectl exec"), "{said}");
     std::fs::remove_file(socket).unwrap();
 }
 

@@ -12,6 +12,9 @@
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+// A fixture that the benches read too names this package as they do.
+#[cfg(test)]
+extern crate self as tollgate_decide;
 
 pub mod case;
 pub mod chain;

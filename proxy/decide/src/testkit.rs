@@ -1,124 +1,16 @@
-//! The smallest innocent case, and ways to spoil it.
+//! The innocent case, and ways to spoil it.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::case::*;
-use crate::policy::{
-    Access, Budgets, Contract, Glob, Grant, Identity, KeyTerms, Limits, Mode, SecretsIn,
-};
 use crate::scan::SecretClass;
 use crate::stream::Watch;
 use crate::{Policy, Stage, Verdict};
 
-pub(crate) fn key() -> Key {
-    Key {
-        id: "key_1".into(),
-        credential: "openai".into(),
-        agent: "refunds".into(),
-        expires: None,
-        uses_left: None,
-        revoked: false,
-        bound: Bound::Run,
-    }
-}
-
-pub(crate) fn case() -> Case {
-    Case {
-        id: "01JD0000000000000000000000".into(),
-        received: Timestamp(1_763_000_000_000_000),
-        caller: Known::Fact(Caller {
-            agent: "refunds".into(),
-            run: "01JD".into(),
-            team: None,
-            by: Identified::Run,
-            proxied: None,
-            from: None,
-        }),
-        kills: Known::Fact([].into()),
-        key: Known::Fact(Presented::Key(key())),
-        credentials: Known::Fact(
-            [CredentialStanding {
-                place: "header authorization".into(),
-                what: Standing::VirtualKey,
-            }]
-            .into(),
-        ),
-        destination: Known::Fact(Destination {
-            host: "api.openai.com".into(),
-            port: 443,
-            scheme: Scheme::Https,
-            agrees: true,
-            credential: Some("openai".into()),
-        }),
-        address: Known::Fact(Address::Resolved {
-            ip: "198.51.100.7".into(),
-            class: AddressClass::Public,
-            named: false,
-        }),
-        envelope: Known::Fact(Envelope { faults: [].into(), bytes: 240 }),
-        endpoint: Known::Fact(Endpoint {
-            dialect: "openai".into(),
-            operation: "chat_completions".into(),
-            class: EndpointClass::Priced,
-        }),
-        ask: Known::Fact(Some(Ask {
-            model: "gpt-5-mini".into(),
-            stream: true,
-            output_limit: Some(512),
-            choices: 1,
-            input_bytes: 240,
-            service_tier: None,
-            tools: [].into(),
-            contacts: [].into(),
-            foreign_objects: [].into(),
-            ungoverned: [].into(),
-        })),
-        rate: Known::Fact(Rate::Within),
-        findings: Known::Fact(Findings::default()),
-        budget: Known::Fact(Reservation::Granted { worst: MicroUsd(4_200), output_limit: None }),
-    }
-}
-
-fn grant(host: &str, access: Access) -> Grant {
-    Grant { host: host.into(), port: None, access, upload: None }
-}
-
-pub(crate) fn policy() -> Policy {
-    let contract = Contract {
-        mode: Mode::Enforce,
-        identity: Identity::default(),
-        bearer: false,
-        limits: Limits::default(),
-        models: ["gpt-5-mini".into(), "claude-haiku-*".into()].into(),
-        destinations: [
-            grant("api.openai.com", Access::Read),
-            grant("registry.npmjs.org", Access::Read),
-            grant("*.example.com", Access::Write),
-            Grant { port: Some(5432), ..grant("postgres.svc", Access::Opaque) },
-        ]
-        .into(),
-        quiet: [].into(),
-        budgets: Budgets { run: Some(MicroUsd(5_000_000)), ..Budgets::default() },
-        max_tokens: Some(4096),
-        rate: None,
-        secrets: SecretsIn::Deny,
-        own_credentials: false,
-        provider_tools: ["web_search".into()].into(),
-        provider_calls: None,
-        keys: KeyTerms::default(),
-    };
-    Policy {
-        id: "test".into(),
-        version: "1".into(),
-        digest: [7; 32],
-        team: None,
-        cost_center: None,
-        budgets: Budgets::default(),
-        agents: [(Glob::from("refunds"), contract)].into(),
-    }
-}
+mod innocent;
+pub(crate) use innocent::{case, key, policy};
 
 pub(crate) fn judge(stage: &dyn Stage, case: &Case) -> Result<Verdict, Missing> {
     judge_under(stage, case, &policy())

@@ -21,7 +21,6 @@ use std::{
     path::PathBuf,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
-    time::Instant,
 };
 
 use ebpf::Enforcement;
@@ -53,7 +52,6 @@ struct Options {
     spec: Spec,
     prepared: Prepared,
     log: PathBuf,
-    time: bool,
     gate_pid: Option<PathBuf>,
 }
 
@@ -69,13 +67,12 @@ impl Options {
             gate_alive: None,
         };
         let mut log = PathBuf::from("/dev/null");
-        let (mut time, mut gate_pid) = (false, None);
+        let mut gate_pid = None;
         while let Some(flag) = arguments.next() {
             let mut value = || arguments.next().expect("a value").into_string().unwrap();
             match flag.to_str().unwrap() {
                 "--" => break,
                 "--log" => log = value().into(),
-                "--time" => time = true,
                 "--gate-pid" => gate_pid = Some(value().into()),
                 "--cover" => {
                     let (path, text) = (value(), value());
@@ -113,7 +110,7 @@ impl Options {
         }
         spec.program = arguments.next().expect("a command");
         spec.arguments = arguments.collect();
-        Self { spec, prepared, log, time, gate_pid }
+        Self { spec, prepared, log, gate_pid }
     }
 }
 
@@ -123,7 +120,7 @@ fn panic_on(flag: &str) -> ! {
 }
 
 fn run(options: Options) -> Result<Ended, Box<dyn std::error::Error>> {
-    let Options { spec, mut prepared, log, time, gate_pid } = options;
+    let Options { spec, mut prepared, log, gate_pid } = options;
     let (ours, theirs) = UnixStream::pair()?;
     let gate = Command::new("/proc/self/exe")
         .args([OsString::from("__gate"), log.into()])
@@ -135,10 +132,7 @@ fn run(options: Options) -> Result<Ended, Box<dyn std::error::Error>> {
     if let Some(path) = gate_pid {
         std::fs::write(path, gate.id().to_string())?;
     }
-    let begun = Instant::now();
-    let mut registered = begun;
     let ended = front(spec, |registration: &Registration<'_>| {
-        let before = Instant::now();
         let mut fds = registration.listeners.fds();
         fds.extend(registration.cgroup);
         let word: &[u8] = if registration.cgroup.is_some() { b"cgroup" } else { b"rules" };
@@ -149,22 +143,9 @@ fn run(options: Options) -> Result<Ended, Box<dyn std::error::Error>> {
             return Err(String::from_utf8_lossy(&answer[..length]).into_owned().into());
         }
         prepared.gate_alive = Some(ours.try_clone()?.into());
-        registered += before.elapsed();
         Ok(prepared)
     });
-    if time {
-        let all = begun.elapsed();
-        eprintln!(
-            "cage: front {:.1} ms, of which the gate {:.1} ms",
-            ms(all),
-            ms(registered - begun)
-        );
-    }
     Ok(ended?)
-}
-
-fn ms(time: std::time::Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 /// The gate's process: serves one run and ends when its front has.

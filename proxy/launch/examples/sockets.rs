@@ -50,6 +50,7 @@ fn main() {
         ["full-backlog", path] => full_backlog(path),
         ["handler", path] => print(interrupted(path)),
         ["odd"] => odd(),
+        ["netlink", port] => print(netlink(port.parse().unwrap())),
         ["listener"] => print(second_listener()),
         ["below-listener", program, rest @ ..] => {
             let _listener = second_listener().unwrap();
@@ -106,6 +107,18 @@ fn greet(kind: libc::c_int, path: &str) -> io::Result<&'static str> {
     connect(socket.as_raw_fd(), path)?;
     rustix::net::send(&socket, b"do it for me", rustix::net::SendFlags::NOSIGNAL)?;
     Ok("sent")
+}
+
+/// Connects a Netlink socket to another one of this network, which needs the right to configure it.
+fn netlink(port: u32) -> io::Result<&'static str> {
+    let socket = socket(libc::AF_NETLINK, libc::SOCK_RAW)?;
+    // SAFETY: all zeroes are a value of this structure.
+    let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+    (address.nl_family, address.nl_pid) = (16, port);
+    let length = libc::socklen_t::try_from(size_of_val(&address)).unwrap();
+    // SAFETY: the address is valid for the call.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok("connected")
 }
 
 fn send_to(path: &str) -> io::Result<usize> {

@@ -9,31 +9,31 @@ use std::{
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::error::LaunchError;
-
 /// What every run's folder is called, before its front's process id and start time.
 const PREFIX: &str = "tollgate-";
 
 /// A cgroup v2 folder of one run; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Cgroup {
+pub struct Cgroup {
     path: PathBuf,
     folder: OwnedFd,
 }
 
 impl Cgroup {
     /// Makes a folder below the cgroup of this process, in whatever cgroup v2 mount can be written.
-    pub(crate) fn create() -> Result<Self, LaunchError> {
-        let failed = |why: String| LaunchError::Cgroup { why };
+    ///
+    /// # Errors
+    /// When none can be, with why.
+    pub fn create() -> Result<Self, String> {
         let mut why = "no cgroup2 mount".to_owned();
-        for parent in own_cgroup_folders().map_err(|error| failed(error.to_string()))? {
+        for parent in own_cgroup_folders().map_err(|error| error.to_string())? {
             sweep(&parent);
             match Self::create_in(&parent) {
                 Ok(made) => return Ok(made),
                 Err(error) => why = format!("{}: {error}", parent.display()),
             }
         }
-        Err(failed(why))
+        Err(why)
     }
 
     fn create_in(parent: &Path) -> io::Result<Self> {
@@ -46,6 +46,12 @@ impl Cgroup {
             Mode::empty(),
         )?;
         Ok(Self { path, folder })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -92,7 +98,7 @@ impl CgroupMount {
 /// # Errors
 /// When the list of mounts cannot be read.
 pub fn cgroup_mounts() -> io::Result<Vec<CgroupMount>> {
-    Ok(mounts_in(&String::from_utf8_lossy(&fs::read("/proc/self/mountinfo")?)))
+    Ok(mounts_in(&fs::read("/proc/self/mountinfo")?))
 }
 
 /// The cgroup of this process, as `/proc/self/cgroup` writes it; nothing where the kernel has no cgroup v2.
@@ -105,15 +111,12 @@ pub fn own_cgroup() -> io::Result<Option<PathBuf>> {
 }
 
 /// Where the cgroup of this process is seen, mount by mount; the top of a mount that does not show it.
-///
-/// # Errors
-/// When the mounts or the cgroup cannot be read.
-pub fn own_cgroup_folders() -> io::Result<Vec<PathBuf>> {
+fn own_cgroup_folders() -> io::Result<Vec<PathBuf>> {
     let own = own_cgroup()?.unwrap_or_else(|| PathBuf::from("/"));
     Ok(folders(&cgroup_mounts()?, &own))
 }
 
-fn mounts_in(mountinfo: &str) -> Vec<CgroupMount> {
+fn mounts_in(mountinfo: &[u8]) -> Vec<CgroupMount> {
     let all = crate::mountinfo::read(mountinfo).into_iter();
     all.filter(|mount| mount.kind == "cgroup2")
         .map(|mount| CgroupMount { root: mount.root, point: mount.point })
@@ -159,7 +162,7 @@ mod tests {
                           32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n";
 
     fn seen(mountinfo: &str, own: &str) -> Vec<PathBuf> {
-        folders(&mounts_in(mountinfo), Path::new(own))
+        folders(&mounts_in(mountinfo.as_bytes()), Path::new(own))
     }
 
     #[test]
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn a_cgroup_beside_the_mounted_one_is_not_taken_for_one_below() {
         let mounts = "41 31 0:38 /pod /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
-        let mounts = mounts_in(mounts);
+        let mounts = mounts_in(mounts.as_bytes());
         assert_eq!(mounts[0].folder_of(Path::new("/podling")), None);
         assert_eq!(folders(&mounts, Path::new("/podling")), [Path::new("/sys/fs/cgroup")]);
     }
@@ -193,7 +196,8 @@ mod tests {
             ("/pod /c\\040g", "/pod/agent", "/c g/agent"),
             ("/pod /c\\040g", "/pod", "/c g"),
         ] {
-            let mount = &mounts_in(&format!("41 31 0:38 {mount} rw - cgroup2 cgroup2 rw\n"))[0];
+            let line = format!("41 31 0:38 {mount} rw - cgroup2 cgroup2 rw\n");
+            let mount = &mounts_in(line.as_bytes())[0];
             assert_eq!(mount.folder_of(Path::new(cgroup)).unwrap(), Path::new(folder));
             assert_eq!(mount.cgroup_at(Path::new(folder)).unwrap(), Path::new(cgroup));
         }

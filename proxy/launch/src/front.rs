@@ -61,7 +61,7 @@ where
     let sockets = sockets::look(&spec, lister.as_raw_fd())?;
     let network = Network::create(form, &spec.ports.clone().checked()?)?;
     let cgroup = match form {
-        Form::KernelPrograms => Some(Cgroup::create()?),
+        Form::KernelPrograms => Some(Cgroup::create().map_err(|why| LaunchError::Cgroup { why })?),
         Form::UserNamespace => None,
     };
     let share = spec.share.clone();

@@ -6,6 +6,7 @@
 mod command;
 mod connects;
 mod dev;
+mod inputs;
 mod mounts;
 mod supervise;
 
@@ -66,8 +67,10 @@ fn run(plan: i32, control: &OwnedFd) -> Result<(), String> {
     let plan = sys::take(plan).map_err(told("taking the plan"))?;
     let (plan, contents) = plan::unseal(plan).map_err(told("reading the plan"))?;
     let shared = connects::Shared::open(&plan)?;
+    let read = inputs::find(&plan).map_err(told("looking at the standard streams"))?;
     mounts::arrange(&plan, &contents)?;
     drop(contents);
+    inputs::narrow(&read, &plan.identity)?;
     rustix::process::setsid().map_err(io::Error::from).map_err(told("making a session"))?;
     let terminal = if plan.terminal.contains(&true) {
         let (terminal, master) =

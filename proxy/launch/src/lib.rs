@@ -31,7 +31,7 @@ mod streams;
 mod sys;
 mod userns;
 
-pub use cgroup::{CgroupMount, cgroup_mounts, own_cgroup, own_cgroup_folders};
+pub use cgroup::{Cgroup, CgroupMount, cgroup_mounts, own_cgroup};
 pub use error::LaunchError;
 pub use fds::{MOST_DESCRIPTORS, recv_fds, send_fds};
 pub use form::Form;

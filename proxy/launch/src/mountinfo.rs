@@ -18,17 +18,18 @@ pub struct Mounted {
 /// # Errors
 /// When their list cannot be read.
 pub fn mounts() -> io::Result<Vec<Mounted>> {
-    Ok(read(&String::from_utf8_lossy(&std::fs::read("/proc/self/mountinfo")?)))
+    Ok(read(&std::fs::read("/proc/self/mountinfo")?))
 }
 
-/// Reads the text of `/proc/self/mountinfo`; a line that is none is left out.
-pub(crate) fn read(text: &str) -> Vec<Mounted> {
-    text.lines()
+/// Reads what stands in `/proc/self/mountinfo`, where a path is any bytes; a line that is none is left out.
+pub(crate) fn read(text: &[u8]) -> Vec<Mounted> {
+    text.split(|&byte| byte == b'\n')
         .filter_map(|line| {
-            let (before, after) = line.split_once(" - ")?;
-            let mut fields = before.split(' ').skip(3);
+            let mut fields = line.split(|&byte| byte == b' ').skip(3);
             let (root, point) = (unescape(fields.next()?), unescape(fields.next()?));
-            let kind = after.split(' ').next()?.to_owned();
+            // Options of the mount, then any number of fields, then a dash.
+            let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
+            let kind = String::from_utf8_lossy(kind).into_owned();
             Some(Mounted { root: root.into(), point: point.into(), kind })
         })
         .collect()
@@ -47,9 +48,9 @@ pub(crate) fn device_of(text: &str, mount: u64) -> Option<(u32, u32)> {
 }
 
 /// Undoes the escapes of a field: a backslash and three octal digits are a byte.
-fn unescape(field: &str) -> OsString {
+fn unescape(field: &[u8]) -> OsString {
     let mut out = Vec::with_capacity(field.len());
-    let mut rest = field.as_bytes();
+    let mut rest = field;
     while let [first, after @ ..] = rest {
         match after {
             [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', behind @ ..] if *first == b'\\' => {
@@ -71,10 +72,17 @@ mod tests {
 
     #[test]
     fn a_mount_point_with_a_space_is_read() {
-        let line = "36 35 98:0 /mnt1 /mnt/my\\040disk rw,noatime master:1 - ext3 /dev/root rw\n";
+        let line = b"36 35 98:0 /mnt1 /mnt/my\\040disk rw,noatime master:1 - ext3 /dev/root rw\n";
         let expected =
             Mounted { root: "/mnt1".into(), point: "/mnt/my disk".into(), kind: "ext3".into() };
         assert_eq!(read(line), [expected]);
+    }
+
+    #[test]
+    fn a_mount_point_that_is_no_text_is_read_as_it_is() {
+        let line = b"36 35 98:0 / /mnt/caf\xe9 rw - nfs4 server:/ rw\n";
+        let point = OsString::from_vec(b"/mnt/caf\xe9".to_vec()).into();
+        assert_eq!(read(line), [Mounted { root: "/".into(), point, kind: "nfs4".into() }]);
     }
 
     #[test]
@@ -98,7 +106,7 @@ mod tests {
             ("\\777", "\\777"),
             ("\\303\\244", "ä"),
         ] {
-            assert_eq!(unescape(written), *meant, "{written}");
+            assert_eq!(unescape(written.as_bytes()), *meant, "{written}");
         }
     }
 }

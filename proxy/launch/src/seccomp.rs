@@ -3,7 +3,7 @@
 //! It refuses with an error instead of killing, so that programs that try and fall back go on.
 
 use libc::{
-    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W,
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JGE, BPF_JMP, BPF_JSET, BPF_K, BPF_LD, BPF_RET, BPF_W,
     sock_filter,
 };
 
@@ -39,6 +39,34 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_open_by_handle_at,
 ];
 
+/// Calls that give a file its mode, with the argument that is it.
+#[cfg(target_arch = "x86_64")]
+const MODES: &[(libc::c_long, u32)] = &[
+    (libc::SYS_chmod, 1),
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_creat, 1),
+    (libc::SYS_mknod, 1),
+    (libc::SYS_mknodat, 2),
+];
+#[cfg(not(target_arch = "x86_64"))]
+const MODES: &[(libc::c_long, u32)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_mknodat, 2),
+];
+
+/// Those that do so only where they make one, with the argument that says so, which the mode follows.
+#[cfg(target_arch = "x86_64")]
+const OPENS: &[(libc::c_long, u32)] = &[(libc::SYS_open, 1), (libc::SYS_openat, 2)];
+#[cfg(not(target_arch = "x86_64"))]
+const OPENS: &[(libc::c_long, u32)] = &[(libc::SYS_openat, 2)];
+
+/// `O_CREAT`, and the bit of `O_TMPFILE` that is not `O_DIRECTORY` (asm-generic/fcntl.h).
+const MAKES: libc::c_int = libc::O_CREAT | 0o20_000_000;
+
 /// The part of a socket's type that is not flags (`SOCK_TYPE_MASK`, linux/net.h).
 const KIND: u32 = 0xf;
 
@@ -63,6 +91,14 @@ pub(crate) fn filter(datagrams: bool) -> Vec<sock_filter> {
     for &call in REFUSED {
         program.extend([when(number(call), 0, 1), refuse(libc::EPERM)]);
     }
+    // It has its mode in memory, where no filter sees it; programs have another way for kernels without it.
+    program.extend([when(number(libc::SYS_openat2), 0, 1), refuse(libc::ENOSYS)]);
+    for &(call, flags) in OPENS {
+        guard(&mut program, call, &opens(flags));
+    }
+    for &(call, mode) in MODES {
+        guard(&mut program, call, &modes(mode));
+    }
     guard(&mut program, libc::SYS_ioctl, &controls());
     guard(&mut program, libc::SYS_socket, &sockets(datagrams));
     guard(&mut program, libc::SYS_socketpair, &sockets(datagrams));
@@ -75,6 +111,28 @@ fn guard(program: &mut Vec<sock_filter>, call: libc::c_long, block: &[sock_filte
     let length = u8::try_from(block.len()).unwrap_or(u8::MAX);
     program.push(when(number(call), 0, length));
     program.extend(block);
+}
+
+/// Whoever executes such a file becomes its owner, also outside.
+fn modes(argument_of_mode: u32) -> Vec<sock_filter> {
+    let set_user_id = number(libc::S_ISUID.into());
+    vec![
+        load(argument(argument_of_mode)),
+        jump(BPF_JSET, set_user_id, 0, 1),
+        refuse(libc::EPERM),
+        allow(),
+    ]
+}
+
+/// Without these flags the argument after them means nothing.
+fn opens(argument_of_flags: u32) -> Vec<sock_filter> {
+    let mut block = vec![
+        load(argument(argument_of_flags)),
+        jump(BPF_JSET, number(MAKES.into()), 1, 0),
+        allow(),
+    ];
+    block.extend(modes(argument_of_flags + 1));
+    block
 }
 
 fn controls() -> Vec<sock_filter> {

@@ -1,12 +1,11 @@
 //! The dialect of Anthropic: messages, token counts, and every other path by name.
 
 use bytes::Bytes;
-use decide::case::{Ask, Endpoint, EndpointClass};
+use decide::case::{Ask, Endpoint};
 use http::request::Parts;
 use http::{Method, Response, Uri};
 
 use crate::answer::choose::provider;
-use crate::answer::counted::Counted;
 use crate::answer::stream::Stream;
 use crate::answer::{Decoder, Unreadable};
 use crate::dialect::{Amendment, AnswerTerms, CutState, Dialect, Reading, Told};
@@ -82,28 +81,7 @@ impl Dialect for Anthropic {
     }
 
     fn read<'b>(&self, endpoint: &Endpoint, head: &Parts, body: &'b [u8]) -> Reading<'b> {
-        let mut reading = Reading {
-            document: None,
-            ask: None,
-            faults: Vec::new(),
-            objects: Vec::new(),
-            usage_missing: false,
-        };
-        if body.is_empty() && endpoint.class != EndpointClass::Priced {
-            return reading;
-        }
-        match request::json(head, body) {
-            Ok(document) => {
-                if endpoint.class == EndpointClass::Priced {
-                    let (ask, facts) = ask(document.root(), body.len() as u64);
-                    (reading.faults, reading.objects, reading.ask) =
-                        (facts.faults, facts.objects, ask);
-                }
-                reading.document = Some(document);
-            }
-            Err(fault) => reading.faults.push(fault),
-        }
-        reading
+        request::read(endpoint, head, body, |root| ask(root, body.len() as u64))
     }
 
     fn amend(
@@ -132,15 +110,8 @@ impl Dialect for Anthropic {
         terms: &AnswerTerms,
         head: &http::response::Parts,
     ) -> Result<Box<dyn Decoder>, Unreadable> {
-        if terms.head_only {
-            return Ok(Box::new(Counted));
-        }
-        provider(
-            endpoint.class,
-            head,
-            || Box::new(Stream::new(answer::Events::default())),
-            answer::whole,
-        )
+        let events = || -> Box<dyn Decoder> { Box::new(Stream::new(answer::Events::default())) };
+        provider(endpoint.class, *terms, head, events, answer::whole)
     }
 
     fn refuse(&self, told: &Told<'_>) -> Response<Bytes> {

@@ -86,7 +86,7 @@ pub trait Dialect: Send + Sync + Debug {
 }
 
 /// What a request asks for, as its dialect reads it.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Reading<'b> {
     /// The body, where it is JSON.
     pub document: Option<Document<'b>>,

@@ -1,12 +1,11 @@
 //! The dialect of `OpenAI`: chat completions, responses, embeddings, and every other path by name.
 
 use bytes::Bytes;
-use decide::case::{Ask, Endpoint, EndpointClass};
+use decide::case::{Ask, Endpoint};
 use http::request::Parts;
 use http::{Method, Response, Uri};
 
 use crate::answer::choose::provider;
-use crate::answer::counted::Counted;
 use crate::answer::stream::Stream;
 use crate::answer::{Decoder, Heard, Unreadable};
 use crate::dialect::{Amendment, AnswerTerms, CutState, Dialect, Reading, Told};
@@ -68,31 +67,12 @@ impl Dialect for OpenAi {
     }
 
     fn read<'b>(&self, endpoint: &Endpoint, head: &Parts, body: &'b [u8]) -> Reading<'b> {
-        let mut reading = Reading {
-            document: None,
-            ask: None,
-            faults: Vec::new(),
-            objects: Vec::new(),
-            usage_missing: false,
-        };
-        if body.is_empty() && endpoint.class != EndpointClass::Priced {
-            return reading;
-        }
-        match request::json(head, body) {
-            Ok(document) => {
-                if endpoint.class == EndpointClass::Priced {
-                    let bytes = body.len() as u64;
-                    let (ask, facts) = ask(&endpoint.operation, document.root(), bytes);
-                    reading.usage_missing =
-                        endpoint.operation == CHAT && chat::usage_missing(document.root());
-                    (reading.faults, reading.objects, reading.ask) =
-                        (facts.faults, facts.objects, ask);
-                }
-                reading.document = Some(document);
-            }
-            Err(fault) => reading.faults.push(fault),
-        }
-        reading
+        let mut usage_missing = false;
+        let reading = request::read(endpoint, head, body, |root| {
+            usage_missing = endpoint.operation == CHAT && chat::usage_missing(root);
+            ask(&endpoint.operation, root, body.len() as u64)
+        });
+        Reading { usage_missing, ..reading }
     }
 
     fn amend(
@@ -115,9 +95,6 @@ impl Dialect for OpenAi {
         terms: &AnswerTerms,
         head: &http::response::Parts,
     ) -> Result<Box<dyn Decoder>, Unreadable> {
-        if terms.head_only {
-            return Ok(Box::new(Counted));
-        }
         let usage_added = terms.usage_added;
         let (events, says): (Box<dyn Decoder>, fn(Value<'_, '_>) -> Heard) = match endpoint
             .operation
@@ -126,7 +103,7 @@ impl Dialect for OpenAi {
             RESPONSES => (Box::new(Stream::new(responses_answer::Events)), responses_answer::whole),
             _ => (Box::new(Stream::new(chat_answer::Events { usage_added })), chat_answer::whole),
         };
-        provider(endpoint.class, head, || events, says)
+        provider(endpoint.class, *terms, head, || events, says)
     }
 
     fn refuse(&self, told: &Told<'_>) -> Response<Bytes> {

@@ -87,14 +87,7 @@ impl Dialect for Plain {
 
     /// A body that is JSON is read as such whatever it is called; any other is a text.
     fn read<'b>(&self, _: &Endpoint, _: &Parts, body: &'b [u8]) -> Reading<'b> {
-        let document = Document::parse(body).ok();
-        Reading {
-            document,
-            ask: None,
-            faults: Vec::new(),
-            objects: Vec::new(),
-            usage_missing: false,
-        }
+        Reading { document: Document::parse(body).ok(), ..Reading::default() }
     }
 
     fn amend(&self, _: &Endpoint, _: &Reading<'_>, _: &Amendment) -> Vec<Edit> {

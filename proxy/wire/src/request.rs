@@ -1,10 +1,11 @@
 //! Facts that every dialect reads from a request the same way.
 
-use decide::case::{EnvelopeFault, ToolKind, ToolOffered};
+use decide::case::{Ask, Endpoint, EndpointClass, EnvelopeFault, ToolKind, ToolOffered};
 use http::Uri;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 
+use crate::dialect::Reading;
 use crate::json::{Document, Kind, Value, shown};
 
 /// Collects what a request says while it is read.
@@ -147,8 +148,33 @@ fn contact(url: &str) -> Option<String> {
     (!odd && port_read).then(|| format!("{host}:{port}"))
 }
 
+/// What a request to a provider asks for: `ask` reads the body of one that is priced.
+pub(crate) fn read<'b>(
+    endpoint: &Endpoint,
+    head: &Parts,
+    body: &'b [u8],
+    ask: impl FnOnce(Value<'_, 'b>) -> (Option<Ask>, Facts),
+) -> Reading<'b> {
+    let priced = endpoint.class == EndpointClass::Priced;
+    if body.is_empty() && !priced {
+        return Reading::default();
+    }
+    let document = match json(head, body) {
+        Ok(document) => document,
+        Err(fault) => return Reading { faults: vec![fault], ..Reading::default() },
+    };
+    let (ask, facts) = if priced { ask(document.root()) } else { Default::default() };
+    Reading {
+        document: Some(document),
+        ask,
+        faults: facts.faults,
+        objects: facts.objects,
+        usage_missing: false,
+    }
+}
+
 /// The JSON body of a request, or what is wrong with it.
-pub(crate) fn json<'b>(head: &Parts, body: &'b [u8]) -> Result<Document<'b>, EnvelopeFault> {
+fn json<'b>(head: &Parts, body: &'b [u8]) -> Result<Document<'b>, EnvelopeFault> {
     if !announced_as_json(head) {
         return Err(EnvelopeFault::WrongType("content-type".into()));
     }

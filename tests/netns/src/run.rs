@@ -60,6 +60,21 @@ impl Programs {
             tollgate: techniques.with_file_name("tollgate"),
         }
     }
+
+    /// With copies in this folder of those that a user without privileges starts: the build folder may lie where such
+    /// a user may not go.
+    fn in_reach(self, folder: &Path) -> Result<Self> {
+        let copy = |program: PathBuf| {
+            let name = program.file_name().context("a program without a name")?;
+            let copy = folder.join(name);
+            fs::copy(&program, &copy).with_context(|| {
+                format!("no {}: build it with cargo build --bins", program.display())
+            })?;
+            Ok::<_, anyhow::Error>(copy)
+        };
+        let (techniques, gate) = (copy(self.techniques)?, copy(self.gate)?);
+        Ok(Self { techniques, gate, tollgate: copy(self.tollgate)?, ..self })
+    }
 }
 
 /// Pod, world, gate and those who try to leave.
@@ -130,6 +145,7 @@ impl Harness {
     pub fn new(programs: Programs) -> Result<Self> {
         sys::share_nothing().context("the catalogue needs root: it makes namespaces")?;
         let scratch = Scratch::make()?;
+        let programs = programs.in_reach(&scratch.0)?;
         let cgroups = Cgroups::make(&scratch.0)?;
         let topology = Topology::make()?;
         let sniffer = Sniffer::listen(&topology, MARK)?;

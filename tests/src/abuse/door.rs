@@ -1,18 +1,16 @@
 //! One way into the gate, and the ordinary requests that must pass through it whatever else is done.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::PATIENCE;
+use crate::trust::trusting;
 
 /// A connection of any kind.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -67,18 +65,9 @@ impl Door {
             ensure!(text.contains(" 200"), "no tunnel: {text}");
         }
         let Some(name) = &self.name else { return Ok(Box::new(tcp)) };
-        let mut roots = RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(&self.ca) {
-            roots.add(certificate?)?;
-        }
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+        let config = trusting(&self.ca, alpn)?;
         let name = ServerName::try_from(name.clone())?;
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await?;
+        let stream = TlsConnector::from(config).connect(name, tcp).await?;
         let agreed = stream.get_ref().1.alpn_protocol();
         ensure!(agreed == Some(alpn.as_bytes()), "the gate does not speak {alpn} here");
         Ok(Box::new(stream))

@@ -4,15 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::RwLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -23,6 +20,7 @@ use super::way::{Asked, Entry, Keys};
 use crate::harness::tollgate;
 use crate::process::Running;
 use crate::provider::{Alpn, Options, Provider};
+use crate::trust::trusting;
 
 /// How long a start or an end may take.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -65,7 +63,7 @@ impl Gate {
             fickle: gate.key(FICKLE, FICKLE, "openai").await?,
         };
         let ca = gate.tollgate(&["ca"]).await?;
-        let (http1, http2) = (trusting(&ca, "http/1.1")?, trusting(&ca, "h2")?);
+        let (http1, http2) = (trusting(ca.as_bytes(), "http/1.1")?, trusting(ca.as_bytes(), "h2")?);
         Ok((gate, Entry { proxy, http1, http2, keys: RwLock::new(keys) }))
     }
 
@@ -169,18 +167,6 @@ async fn provider(dir: &TempDir, name: &str) -> Result<Provider> {
     fs::create_dir(&dir)?;
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     Provider::start(Options { listen, dir, names: Vec::new(), alpn: Alpn::Both }).await
-}
-
-fn trusting(authority: &str, alpn: &str) -> Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
-    Ok(Arc::new(config))
 }
 
 fn config(address: Ipv4Addr, steady: &Provider, rough: &Provider) -> Result<String> {

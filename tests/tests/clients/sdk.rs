@@ -225,11 +225,8 @@ fn a_kill_ends_a_live_stream() -> Result<()> {
     let stand = Stand::new()?;
     let mut words = stand.clients().agent(Language::Python)?;
     words.extend(["chat", "gpt-5-mini", "slow:50 split:1 big:4000", "--stream"].map(str::to_owned));
-    let running = stand.gate(&["--agent", "e2e-bot"])?.start(words)?;
-    ensure!(
-        stand.log().wait(LIMIT, |records| !records.is_empty()).is_some(),
-        "the request never arrived"
-    );
+    let mut running = stand.gate(&["--agent", "e2e-bot"])?.start(words)?;
+    running.until_asked(stand.log(), LIMIT, |records| !records.is_empty())?;
     let killed = stand.tollgate(&["kill", "--agent", "e2e-bot", "--reason", "a test"])?;
     ensure!(killed.status.success(), "{killed:?}");
     let ended = |records: &[e2e::provider::Record]| {

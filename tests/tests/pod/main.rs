@@ -66,7 +66,7 @@ fn ask(stage: &Stage, key: &str, model: &str) -> Result<(String, String)> {
 fn serving(stage: &mut Stage, pod: &str) -> Result<String> {
     stage.configure(pod, CONTRACT)?;
     stage.start_gate()?;
-    stage.seal("openai", &stage.stand.provider().keys().openai)?;
+    e2e::service::seal(&stage.stand, "openai", &stage.stand.provider().keys().openai)?;
     let authority = stage.stand.tollgate(&["ca"])?;
     std::fs::write(stage.stand.file("gate-ca.pem"), authority.stdout)?;
     let words = ["key", "create", "k", "--agent", "bot", "--credential", "openai", "--json"];
@@ -332,7 +332,7 @@ fn queues_that_the_installer_leaves_to_the_gate_are_held_or_it_does_not_start() 
                 let index = std::fs::read_to_string("/proc/thread-self/net/dev_mcast")?;
                 let line = index.lines().find(|line| line.contains("eth0")).context("no eth0")?;
                 let index = line.split_whitespace().next().context("no index")?.parse()?;
-                Ok(tollgate_ebpf::xdp::Held::all(&[index]).is_err())
+                Ok(ebpf::xdp::Held::all(&[index]).is_err())
             })
         };
         ensure!(!held(stage)?, "somebody else holds them");

@@ -14,11 +14,11 @@ use anyhow::{Context as _, Result, ensure};
 use e2e::harness::{LIMIT, Stand, tollgate};
 use e2e::process::{Outcome, Running};
 use e2e::proofs::{SOON, until};
+use ebpf::{GATE_PORTS, INTAKE_PORT, Pinned, PodSpec, Ports, RESPONDER_PORT};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tollgate_ebpf::{GATE_PORTS, INTAKE_PORT, Pinned, PodSpec, Ports, RESPONDER_PORT};
 
 /// The pod's address, and that of the provider on the other side.
 pub(crate) const POD: &str = "10.213.9.2";
@@ -142,7 +142,7 @@ impl Stage {
                     gate_uid: 0,
                     gate_gid: 0,
                 };
-                tollgate_ebpf::install(&[cgroup.as_fd()], &self.pins, &spec)?;
+                ebpf::install(&[cgroup.as_fd()], &self.pins, &spec)?;
             }
             Mode::Installed | Mode::NftCgroup | Mode::NftUser => self.nft(&format!(
                 "table inet lead {{ chain out {{ type nat hook output priority -100;\n\
@@ -381,18 +381,6 @@ impl Stage {
         format!("gate-{}", self.gates)
     }
 
-    /// Seals a real key.
-    pub(crate) fn seal(&self, name: &str, secret: &str) -> Result<()> {
-        let mut command = self.stand.program(&tollgate()?);
-        command.args(["credential", "add", name, "--provider", name, "--state"]);
-        command.arg(self.stand.state()).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.stderr(Stdio::piped()).spawn()?;
-        child.stdin.take().context("no stdin")?.write_all(secret.as_bytes())?;
-        let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-
     /// Kills the gate at once.
     pub(crate) fn slay(&mut self) -> Result<()> {
         let gate = self.gate.take().context("no gate runs")?;
@@ -440,7 +428,7 @@ impl Drop for Stage {
             drop(gate);
         }
         if matches!(self.mode, Mode::Kernel | Mode::Installed) {
-            drop(tollgate_ebpf::uninstall(&self.pins));
+            drop(ebpf::uninstall(&self.pins));
         }
         // Processes that end leave their group a moment later.
         let gone = until(SOON, "the control groups are empty", || {

@@ -131,8 +131,8 @@ fn a_revoked_key_cuts_its_stream_and_opens_nothing_more() -> Result<()> {
     seal(&stand, "openai", &stand.provider().keys().openai)?;
     let key = make(&stand, "ci", &["--agent", "bot", "--credential", "openai"])?;
     let script = asking(&format!("OPENAI_API_KEY={key}; ask stall; ask say:more"));
-    let run = stand.gate(&["--agent", "bot", "--policy", "policy.yaml"])?.start(script)?;
-    ensure!(stand.log().wait(LIMIT, |seen| seen.len() == 1).is_some(), "never asked");
+    let mut run = stand.gate(&["--agent", "bot", "--policy", "policy.yaml"])?.start(script)?;
+    run.until_asked(stand.log(), LIMIT, |seen| seen.len() == 1)?;
     let agents = said(&stand, &["agents"])?;
     let agent = &agents["agents"][0];
     ensure!(
@@ -303,7 +303,6 @@ fn an_agent_goes_on_when_its_day_is_raised_and_its_team_is_told_apart() -> Resul
     ensure!(raised.status.success() && raised.stdout.contains("to $5.0104"), "{raised:?}");
     let team = said(&stand, &["budget", "raise", "--team", "payments", "--window", "day", "1"])?;
     ensure!(team["to_micro_usd"] == 10_000_000, "{team}");
-    fs::write(stand.work().join("raised"), "")?;
     let budget = || said(&stand, &["budget"]);
     until("the budget shows the limits", || {
         let all = budget()?;
@@ -313,6 +312,8 @@ fn an_agent_goes_on_when_its_day_is_raised_and_its_team_is_told_apart() -> Resul
             && team["name"] == "payments"
             && team["day"]["limit_micro_usd"] == 10_000_000)
     })?;
+    // The gate that was asked ends with this run.
+    fs::write(stand.work().join("raised"), "")?;
     let outcome = first.end(LIMIT)?;
     ensure!(outcome.stdout.ends_with("\n200\n"), "{outcome:?}");
     for (by, name) in [("team", "payments"), ("cost-center", "CC-4711"), ("agent", "bot")] {
@@ -331,8 +332,8 @@ fn killing_a_team_cuts_its_stream_and_leaves_others_alone() -> Result<()> {
     let governed = |script: &str| -> Result<_> {
         stand.gate(&["--agent", "bot", "--policy", "policy.yaml"])?.start(asking(script))
     };
-    let run = governed("ask stall")?;
-    ensure!(stand.log().wait(LIMIT, |seen| seen.len() == 1).is_some(), "never asked");
+    let mut run = governed("ask stall")?;
+    run.until_asked(stand.log(), LIMIT, |seen| seen.len() == 1)?;
     let kill = ["kill", "--team", "payments", "--reason", "INC-1"];
     let dry = said(&stand, &[&kill[..], &["--dry-run"]].concat())?;
     ensure!(dry["cut"] == 1 && dry["in_force"] == false, "{dry}");

@@ -1,24 +1,31 @@
 //! A terminal that tmux emulates, with an interactive shell in it.
 
-use std::path::PathBuf;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::harness::Stand;
+use rustix::fs::OFlags;
 
 use super::until;
 
+/// How often in a row the shell waits before nothing is on its way any more: tmux hands keys on, and draws what was
+/// written, each time before it answers the next question.
+const SETTLED: u32 = 5;
+
 /// One window with `bash`, on a tmux server of its own.
 pub(crate) struct Screen {
-    socket: PathBuf,
+    home: PathBuf,
 }
 
 impl Screen {
     /// Opens a window of that size and waits for the shell's prompt.
     pub(crate) fn open(stand: &Stand, columns: u16, rows: u16) -> Result<Self> {
-        let (socket, config) = (stand.home().join("tmux"), stand.home().join("tmux.conf"));
-        std::fs::write(&config, "set -g status off\nset -g default-terminal screen\n")?;
-        let screen = Self { socket };
+        let (home, config) = (stand.home(), stand.home().join("tmux.conf"));
+        fs::write(&config, "set -g status off\nset -g default-terminal screen\n")?;
+        let screen = Self { home };
         let (columns, rows) = (columns.to_string(), rows.to_string());
         let shell = format!(
             "exec env -i PATH=\"$PATH\" TERM=\"$TERM\" HOME='{}' LANG=C.UTF-8 PS1='own> ' bash --norc --noprofile -i",
@@ -62,22 +69,51 @@ impl Screen {
         self.shows_that(text, |shown| shown.contains(text))
     }
 
-    /// Waits until the screen is as `wanted` says.
+    /// Waits until the screen is as `wanted` says; fails at once where it cannot become so any more.
     pub(crate) fn shows_that(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        let mut shown = String::new();
+        let (mut shown, mut settled) = (String::new(), 0);
         until(&format!("{what:?} was not shown"), || {
+            // Asked before the screen is: what was written until then is on it.
+            let waits = self.shell_waits()?;
             shown = self.text()?;
-            Ok(wanted(&shown))
+            if wanted(&shown) {
+                return Ok(true);
+            }
+            let prompted = shown.trim_end().lines().last().is_some_and(|line| line == "own>");
+            settled = if waits && prompted { settled + 1 } else { 0 };
+            ensure!(settled < SETTLED, "{what:?} was not shown, and all that ran has ended");
+            Ok(false)
         })
         .with_context(|| format!("the screen:\n{shown}"))?;
         Ok(shown)
     }
 
+    /// Whether the shell waits for keys: none are typed that it has not read, and nothing that it started is left.
+    fn shell_waits(&self) -> Result<bool> {
+        let shell = self.tmux(&["display-message", "-p", "#{pane_pid}"])?;
+        let process = Path::new("/proc").join(shell.trim());
+        // Where it has ended in this moment, tmux says so to the next question.
+        let Ok(stat) = fs::read_to_string(process.join("stat")) else { return Ok(false) };
+        let children = process.join("task").join(shell.trim()).join("children");
+        let Ok(children) = fs::read_to_string(children) else { return Ok(false) };
+        let Ok(terminal) = OpenOptions::new()
+            .read(true)
+            .custom_flags((OFlags::NOCTTY | OFlags::NONBLOCK).bits().cast_signed())
+            .open(process.join("fd/0"))
+        else {
+            return Ok(false);
+        };
+        let sleeps = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'));
+        let unread = rustix::io::ioctl_fionread(&terminal)?;
+        Ok(sleeps && children.trim().is_empty() && unread == 0)
+    }
+
     fn tmux(&self, args: &[&str]) -> Result<String> {
+        // Named from its folder: a socket's path has a hundred characters at most, and the folder's may have more.
         let output = Command::new("tmux")
-            .arg("-S")
-            .arg(&self.socket)
+            .args(["-S", "tmux"])
             .args(args)
+            .current_dir(&self.home)
             .env_remove("TMUX")
             .output()
             .context("tmux is not installed: run cargo xtask setup")?;

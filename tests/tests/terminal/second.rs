@@ -112,9 +112,9 @@ fn a_request_that_waits_for_money_goes_out_when_the_budget_is_raised() -> Result
     let stand = Stand::new()?;
     // The first answer never ends, so what is set aside for it is not given back.
     let script = "ask stall 5000 & stalled=$!; await second; ask say:through 5000; kill $stalled";
-    let first = waiting(&stand, &["--budget", ONE_ANSWER], script)?;
+    let mut first = waiting(&stand, &["--budget", ONE_ANSWER], script)?;
     go(&stand)?;
-    ensure!(stand.log().wait(LIMIT, |records| records.len() == 1).is_some(), "never asked");
+    first.until_asked(stand.log(), LIMIT, |records| records.len() == 1)?;
     fs::write(stand.work().join("second"), "")?;
     let live_exchanges = || {
         let metrics = stand.tollgate(&["metrics"])?;

@@ -52,6 +52,7 @@ fn is_a_chat(span: &Value) {
         ("gen_ai.provider.name", "openai"),
         ("gen_ai.request.model", "gpt-5-mini"),
         ("gen_ai.response.model", "gpt-5-mini"),
+        ("server.address", "api.openai.com"),
         ("tollgate.intake", "gateway"),
         ("tollgate.outcome", "answered"),
         ("tollgate.agent", "bot"),
@@ -88,6 +89,9 @@ fn a_caller_s_trace_goes_on_at_the_gate_at_the_provider_and_in_the_ledger() {
         let sent = format!("00-{trace}-{}-01", ours.as_str().unwrap());
         let records = serve.provider.log().records();
         assert!(records.iter().any(|record| record.header("traceparent") == Some(&sent)), "{sent}");
+    }
+    for gate in collector.resources() {
+        assert_eq!(attribute(&gate, "service.name")["stringValue"], "tollgate");
     }
     let untraced = serve.provider.log().records().into_iter().next_back().unwrap();
     assert_eq!(untraced.header("traceparent"), None, "nobody asked for a trace");
@@ -158,7 +162,15 @@ fn traffic_shows_in_the_metrics_and_every_alert_has_its_own() {
     until("metrics at the collector", || {
         let arrived = collector.metrics();
         let there = |name: &str| arrived.iter().any(|metric| metric["name"] == name);
-        (there("tollgate_requests_total") && there("gen_ai.client.token.usage")).then_some(())
+        let names = [
+            "gen_ai.client.operation.duration",
+            "gen_ai.client.token.usage",
+            "gen_ai.client.operation.time_to_first_chunk",
+            "tollgate_requests_total",
+            "tollgate_added_latency_seconds",
+            "process_resident_memory_bytes",
+        ];
+        names.into_iter().all(there).then_some(())
     });
     let known = named(&metrics);
     let alerts = include_str!("../../../deploy/prometheus/alerts.yaml");

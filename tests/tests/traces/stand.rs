@@ -34,19 +34,9 @@ pub(crate) fn port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A tool that `cargo xtask setup` installed. Without it the test says that it did not run.
+/// A tool that `cargo xtask setup` built. Without it the test says that it did not run.
 pub(crate) fn tool(name: &str, checks: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("TOLLGATE_CACHE").map_or_else(
-        || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/tollgate"),
-        PathBuf::from,
-    );
-    let tool = cache.join("parts").join(name).join(name);
-    if tool.is_file() {
-        return Some(tool);
-    }
-    let line = format!("NOT RUN: {checks}: {} is not there (cargo xtask setup)\n", tool.display());
-    std::io::stderr().write_all(line.as_bytes()).unwrap();
-    None
+    e2e::clients::built(&format!("parts/{name}/{name}"), checks).unwrap()
 }
 
 /// An answer.
@@ -120,24 +110,30 @@ impl Collector {
         Self { process, dir, port }
     }
 
-    /// All that arrived of `kind`, below its resources and scopes.
-    fn arrived(&self, kinds: [&str; 3]) -> Vec<Value> {
+    /// All that arrived, as deep below as these names lead.
+    fn arrived(&self, names: &[&str]) -> Vec<Value> {
         let text = fs::read_to_string(self.dir.path().join("out.jsonl")).unwrap_or_default();
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut level: Vec<Value> = lines.collect();
-        for kind in kinds {
-            let below = level.iter().filter_map(|above| above[kind].as_array());
+        for &name in names {
+            let below = level.iter().filter_map(|above| above[name].as_array());
             level = below.flatten().cloned().collect();
         }
         level
     }
 
     pub(crate) fn spans(&self) -> Vec<Value> {
-        self.arrived(["resourceSpans", "scopeSpans", "spans"])
+        self.arrived(&["resourceSpans", "scopeSpans", "spans"])
+    }
+
+    /// Of what the spans tell: the gate.
+    pub(crate) fn resources(&self) -> Vec<Value> {
+        let of = self.arrived(&["resourceSpans"]);
+        of.into_iter().map(|spans| spans["resource"].clone()).collect()
     }
 
     pub(crate) fn metrics(&self) -> Vec<Value> {
-        self.arrived(["resourceMetrics", "scopeMetrics", "metrics"])
+        self.arrived(&["resourceMetrics", "scopeMetrics", "metrics"])
     }
 }
 

@@ -13,9 +13,8 @@ use ebpf_shared::{TECHNIQUES, Technique};
 use super::{
     folder::failed,
     layout::{Layout, MAPS},
-    own,
 };
-use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exempt};
+use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exempt, sockets};
 
 /// The maps of the programs that an installer pinned, opened by the gate.
 ///
@@ -62,7 +61,7 @@ impl Pinned {
     /// # Errors
     /// When the kernel does not tell the cgroup, or the map does not take it.
     pub fn exempt_myself(&self) -> Result<u64, EbpfError> {
-        let id = own::cgroup().map_err(EbpfError::OwnCgroup)?;
+        let id = sockets::own_cgroup().map_err(EbpfError::OwnCgroup)?;
         exempt(open(&self.maps, "EXEMPT")?, &[id])?;
         Ok(id)
     }

@@ -9,7 +9,8 @@ use std::{
 
 use tollgate_ebpf::{EbpfError, MARK, Pinned};
 
-use crate::stage::{GATE_UID, Group, Stage, intake, stage};
+use crate::group::Group;
+use crate::stage::{GATE_UID, Stage, intake, stage};
 
 #[test]
 fn only_the_gates_sockets_bear_the_mark() {

@@ -10,6 +10,8 @@
 
 mod attempts;
 mod exemption;
+#[path = "../common/group.rs"]
+mod group;
 mod install;
 mod leaving;
 mod ports;

@@ -2,23 +2,16 @@
 //! all of which end with the thread that made them.
 
 use std::{
-    fs::{self, File},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{IpAddr, TcpListener, UdpSocket},
-    os::{
-        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
-    path::{Path, PathBuf},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _},
+    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU32, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread,
 };
 
+use super::group::{Group, PYTHON};
 use tollgate_ebpf::{GATE_PORTS, Installed, Pinned, PodSpec, Ports, Technique};
 
 /// Not the defaults, so that a program that ignores its constants is seen.
@@ -77,50 +70,7 @@ except OSError as error:
     print("error", error.errno)
 "#;
 
-/// Python itself: what stands for it in the path may be a script that takes longer than what it starts.
-static PYTHON: LazyLock<String> = LazyLock::new(|| {
-    let itself = ["-c", "import sys; print(sys.executable, end='')"];
-    let output = Command::new("python3").args(itself).output().unwrap();
-    String::from_utf8(output.stdout).unwrap()
-});
-
-/// A cgroup of one test; removed at its end.
-pub(crate) struct Group(pub(crate) PathBuf);
-
 impl Group {
-    pub(crate) fn new(name: &str) -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let nth = MADE.fetch_add(1, Ordering::Relaxed);
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
-        let path = Path::new(line.split(' ').nth(4).unwrap())
-            .join(format!("pod-{}-{nth}-{name}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn below(&self, name: &str) -> Self {
-        let path = self.0.join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        fs::metadata(&self.0).unwrap().ino()
-    }
-
-    pub(crate) fn open(&self) -> OwnedFd {
-        File::open(&self.0).unwrap().into()
-    }
-
-    /// A shell's command that runs `rest` in here.
-    pub(crate) fn enter(&self, rest: &str) -> Command {
-        let mut command = Command::new("sh");
-        let script = format!("echo 0 > {}/cgroup.procs && exec {rest}", self.0.display());
-        command.args(["-c", &script]);
-        command
-    }
-
     /// What Python code says that runs in here, as a user: none but root keeps a capability.
     pub(crate) fn python(&self, user: u32, code: &str) -> String {
         let output = self
@@ -197,14 +147,6 @@ impl Drop for Session {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        let removed = fs::remove_dir(&self.0);
-        // A test that failed is said to have, not what it left.
-        assert!(removed.is_ok() || thread::panicking(), "{removed:?}");
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
 
 use tollgate_ebpf::{EbpfError, Installed, cgroups_of, collect, install, uninstall};
 
-use crate::stage::{Group, PORTS, intake, spec, stage};
+use crate::group::Group;
+use crate::stage::{PORTS, intake, spec, stage};
 
 /// Connects until it is told to stop, and says which answers there were and how often.
 const LOOP: &str = "said = {}

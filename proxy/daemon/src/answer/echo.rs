@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use decide::scan::SecretClass;
 use decide::{Reason, Refusal};
 use http::HeaderMap;
+use memchr::{memchr2, memmem};
 use wire::{Heard, HeardKind};
 use zeroize::Zeroizing;
 
@@ -22,9 +23,16 @@ const PREFIX: usize = 8;
 /// The bytes after it that are the violation. Nobody writes so many of a key that is only hinted at (`sk-…abcd`).
 const PROOF: usize = 24;
 /// So many bytes of a needle make an event wait: fewer are met in any text.
-const WAITS_AT: u16 = 8;
+const WAITS_AT: usize = 8;
 /// The track of an answer whose texts are not told apart.
 const BYTES: &str = "\0bytes";
+
+/// Texts from this length on are searched as a whole, and step by step only where they meet others.
+const LONG: usize = 256;
+/// Bytes of the longest needle: [`PROOF`] bytes in base64.
+const LONGEST: usize = PROOF * 4 / 3;
+/// The key as it is, and at three offsets in two alphabets of base64.
+const NEEDLES: usize = 7;
 
 /// The key of one exchange, as it is sought.
 pub(crate) struct Echo {
@@ -44,16 +52,18 @@ impl std::fmt::Debug for Echo {
 
 /// Bytes that are sought, one after the other (Knuth, Morris, Pratt).
 struct Needle {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: Zeroizing<[u8; LONGEST]>,
+    length: u8,
     /// How much still matches where the next byte does not.
-    back: Vec<u16>,
+    back: [u8; LONGEST],
 }
 
 /// How far one text has come.
+#[derive(Default)]
 struct Track {
-    at: Vec<u16>,
+    at: [u8; NEEDLES],
     /// The same for the key as it is, in the text without its escapes.
-    unescaped: u16,
+    unescaped: u8,
     escape: Escape,
     /// The event since which something waits.
     since: Option<u64>,
@@ -64,21 +74,25 @@ impl Echo {
     pub(crate) fn of(secret: &Secret, class: SecretClass) -> Option<Self> {
         let key = secret.reveal();
         let inner = key.get(PREFIX..).filter(|inner| inner.len() >= PROOF)?;
-        let mut needles = vec![Needle::new(inner.get(..PROOF)?.to_vec())];
+        let mut needles = Vec::with_capacity(NEEDLES);
+        needles.push(Needle::of(|bytes| {
+            bytes.iter_mut().zip(inner.iter().take(PROOF)).map(|(to, from)| *to = *from).count()
+        }));
         // Where the key stands in what was encoded is unknown: a group of three bytes may begin at any.
         for offset in 0..3 {
             let Some(group) = inner.get(offset..offset + PROOF) else { continue };
-            let (standard, url) = (STANDARD_NO_PAD.encode(group), URL_SAFE_NO_PAD.encode(group));
-            if standard != url {
-                needles.push(Needle::new(url.into_bytes()));
+            let encoded = |alphabet: &GeneralPurpose| {
+                Needle::of(|bytes| alphabet.encode_slice(group, bytes).unwrap_or_default())
+            };
+            let (standard, url) = (encoded(&STANDARD_NO_PAD), encoded(&URL_SAFE_NO_PAD));
+            if standard.bytes() != url.bytes() {
+                needles.push(url);
             }
-            needles.push(Needle::new(standard.into_bytes()));
+            needles.push(standard);
         }
         let mut first = [false; 256];
-        for needle in &needles {
-            if let Some(mark) =
-                needle.bytes.first().and_then(|byte| first.get_mut(usize::from(*byte)))
-            {
+        for byte in needles.iter().filter_map(|needle| needle.bytes().first()) {
+            if let Some(mark) = first.get_mut(usize::from(*byte)) {
                 *mark = true;
             }
         }
@@ -91,9 +105,9 @@ impl Echo {
     ///
     /// The key stands in a header.
     pub(super) fn head(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        for value in headers.values() {
-            let mut track = Track::new(self.needles.len());
-            if track.read(0, value.as_bytes(), &self.needles, &self.first) {
+        // No form of the key is shorter than its proof.
+        for value in headers.values().filter(|value| value.len() >= PROOF) {
+            if Track::default().read(0, value.as_bytes(), &self.needles, &self.first) {
                 return Err(self.refusal());
             }
         }
@@ -118,9 +132,8 @@ impl Echo {
     }
 
     fn read(&mut self, event: u64, track: &str, bytes: &[u8]) -> bool {
-        let count = self.needles.len();
         if !self.tracks.contains_key(track) {
-            self.tracks.insert(track.to_owned(), Track::new(count));
+            self.tracks.insert(track.to_owned(), Track::default());
         }
         let Some(track) = self.tracks.get_mut(track) else { return true };
         track.read(event, bytes, &self.needles, &self.first)
@@ -137,26 +150,34 @@ impl Echo {
 }
 
 impl Needle {
-    fn new(bytes: Vec<u8>) -> Self {
-        let bytes = Zeroizing::new(bytes);
-        let mut needle = Self { back: Vec::with_capacity(bytes.len()), bytes };
-        needle.back.push(0);
-        for end in 1..needle.bytes.len() {
+    /// What `write` writes and says the length of.
+    fn of(write: impl FnOnce(&mut [u8]) -> usize) -> Self {
+        let mut bytes = Zeroizing::new([0; LONGEST]);
+        let length = write(bytes.as_mut_slice()).min(LONGEST);
+        let length = u8::try_from(length).unwrap_or_default();
+        let mut needle = Self { bytes, length, back: [0; LONGEST] };
+        for end in 1..usize::from(length) {
             let (Some(byte), Some(before)) =
                 (needle.bytes.get(end).copied(), needle.back.get(end - 1).copied())
             else {
                 break;
             };
             let matched = needle.after(before, byte);
-            needle.back.push(matched);
+            if let Some(back) = needle.back.get_mut(end) {
+                *back = matched;
+            }
         }
         needle
     }
 
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+
     /// How much matches after `byte`, where `matched` did before it.
-    fn after(&self, mut matched: u16, byte: u8) -> u16 {
+    fn after(&self, mut matched: u8, byte: u8) -> u8 {
         loop {
-            if self.bytes.get(usize::from(matched)) == Some(&byte) {
+            if self.bytes().get(usize::from(matched)) == Some(&byte) {
                 return matched + 1;
             }
             let Some(shorter) = usize::from(matched).checked_sub(1) else { return 0 };
@@ -164,44 +185,109 @@ impl Needle {
         }
     }
 
-    fn is_whole(&self, matched: u16) -> bool {
-        usize::from(matched) >= self.bytes.len()
+    fn is_whole(&self, matched: u8) -> bool {
+        matched >= self.length
+    }
+
+    /// Whether what begins with `bytes` may make an event wait, or is too short to tell.
+    fn may_begin(&self, bytes: &[u8]) -> bool {
+        let Some(begun) = bytes.first_chunk::<WAITS_AT>() else { return true };
+        self.bytes.first_chunk() == Some(begun)
+    }
+}
+
+/// Takes each of `needles` on through `bytes`, from where it is in `at`. Whether one is complete.
+fn follow(needles: &[Needle], first: &[bool; 256], at: &mut [u8], bytes: &[u8]) -> bool {
+    if bytes.len() < LONG {
+        return step(needles, first, at, bytes);
+    }
+    // What began before ends within the first bytes, and what ends later begins within the last.
+    let (head, _) = bytes.split_at_checked(LONGEST).unwrap_or((bytes, &[]));
+    let (_, tail) = bytes.split_at_checked(bytes.len() - LONGEST).unwrap_or((&[], bytes));
+    let found = step(needles, first, at, head)
+        || needles.iter().any(|needle| memmem::find(bytes, needle.bytes()).is_some());
+    at.fill(0);
+    found || step(needles, first, at, tail)
+}
+
+/// As [`follow`], byte by byte, but for bytes at which nothing begins while nothing is begun.
+fn step(needles: &[Needle], first: &[bool; 256], at: &mut [u8], mut bytes: &[u8]) -> bool {
+    let mut idle = at.iter().all(|at| *at == 0);
+    loop {
+        if idle {
+            // A beginning of less than what waits is the same as none where the text goes on.
+            let begins = |rest: &[u8]| {
+                let marked = |byte: &u8| first.get(usize::from(*byte)).copied().unwrap_or_default();
+                rest.first().is_some_and(marked)
+                    && needles.iter().any(|needle| needle.may_begin(rest))
+            };
+            while !bytes.is_empty() && !begins(bytes) {
+                bytes = bytes.get(1..).unwrap_or_default();
+            }
+        }
+        let Some((&byte, rest)) = bytes.split_first() else { return false };
+        bytes = rest;
+        let mut found = false;
+        for (at, needle) in at.iter_mut().zip(needles) {
+            *at = needle.after(*at, byte);
+            found |= needle.is_whole(*at);
+        }
+        if found {
+            return true;
+        }
+        idle = at.iter().all(|at| *at == 0);
     }
 }
 
 impl Track {
-    fn new(needles: usize) -> Self {
-        Self { at: vec![0; needles], unescaped: 0, escape: Escape::default(), since: None }
-    }
-
     /// Whether a needle is complete.
     fn read(&mut self, event: u64, bytes: &[u8], needles: &[Needle], first: &[bool; 256]) -> bool {
-        let mut idle = self.at.iter().all(|at| *at == 0);
-        let starts = |byte: u8| first.get(usize::from(byte)).copied().unwrap_or_default();
-        let mut found = false;
-        for &byte in bytes {
-            if !idle || starts(byte) {
-                for (at, needle) in self.at.iter_mut().zip(needles) {
-                    *at = needle.after(*at, byte);
-                    found |= needle.is_whole(*at);
+        let [before, ..] = self.at;
+        if follow(needles, first, &mut self.at, bytes)
+            || self.read_unescaped(before, bytes, needles, first)
+        {
+            return true;
+        }
+        let waits = |at: &u8| usize::from(*at) >= WAITS_AT;
+        let waiting = waits(&self.unescaped) || self.at.iter().any(waits);
+        self.since = waiting.then(|| self.since.unwrap_or(event));
+        false
+    }
+
+    /// The same for the key as it is, without escapes. `before` is how far the key was in the text as it stands.
+    fn read_unescaped(
+        &mut self,
+        before: u8,
+        mut bytes: &[u8],
+        needles: &[Needle],
+        first: &[bool; 256],
+    ) -> bool {
+        let key = needles.get(..1).unwrap_or_default();
+        let at = std::slice::from_mut(&mut self.unescaped);
+        let mut plain = before == at.first().copied().unwrap_or_default();
+        while !bytes.is_empty() {
+            if self.escape.begun.is_none() {
+                let escape = memchr2(b'%', b'\\', bytes).unwrap_or(bytes.len());
+                let (run, rest) = bytes.split_at_checked(escape).unwrap_or((bytes, &[]));
+                // Without any escape it is the text that was just read.
+                if plain && rest.is_empty() {
+                    at.iter_mut().zip(self.at).for_each(|(to, read)| *to = read);
+                    return false;
                 }
-                idle = self.at.iter().all(|at| *at == 0);
+                if follow(key, first, at, run) {
+                    return true;
+                }
+                bytes = rest;
             }
-            if let Some(needle) = needles.first() {
-                let unescaped = &mut self.unescaped;
-                self.escape.push(byte, |byte| {
-                    if *unescaped > 0 || starts(byte) {
-                        *unescaped = needle.after(*unescaped, byte);
-                        found |= needle.is_whole(*unescaped);
-                    }
-                });
-            }
+            plain = false;
+            let Some((&byte, rest)) = bytes.split_first() else { return false };
+            bytes = rest;
+            let mut found = false;
+            self.escape.push(byte, |byte| found = step(key, first, at, &[byte]));
             if found {
                 return true;
             }
         }
-        let waits = self.unescaped >= WAITS_AT || self.at.iter().any(|at| *at >= WAITS_AT);
-        self.since = waits.then(|| self.since.unwrap_or(event));
         false
     }
 }

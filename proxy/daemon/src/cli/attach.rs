@@ -111,6 +111,9 @@ fn list(common: &Common, out: &mut Out) -> Ended {
         out.json(&json!({ "attachments": attachments }))?;
         return Ok(Exit::Done);
     }
+    if attachments.is_empty() {
+        out.line(&Line::of("nothing is attached"))?;
+    }
     for Listed { attachment, standing } in &attachments {
         let (paint, word) = match standing {
             Standing::Redirected => (Paint::Good, "redirected"),

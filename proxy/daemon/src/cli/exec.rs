@@ -143,9 +143,15 @@ fn failure(error: &launch::LaunchError) -> Failure {
         cause = error.source();
     }
     let failure = Failure::could_not(what);
-    // What is wrong with a port is all there is to know.
-    let port = matches!(error, launch::LaunchError::Port { .. });
-    if port { failure } else { failure.then("tollgate check") }
+    // What is wrong with what a flag or a redirection names is all there is to know.
+    let named = matches!(
+        error,
+        launch::LaunchError::Port { .. }
+            | launch::LaunchError::Share { .. }
+            | launch::LaunchError::ShareSocket { .. }
+            | launch::LaunchError::Stream { .. }
+    );
+    if named { failure } else { failure.then("tollgate check") }
 }
 
 fn file_name(program: &OsStr) -> String {

@@ -55,6 +55,16 @@ pub enum ClientError {
         /// What it did.
         why: ProofError,
     },
+    /// The gate runs where this process cannot prove itself to it, nor the other way round.
+    #[error(
+        "the gate on {socket} runs in another container (PID namespace), where neither end can prove itself to the \
+         other: run this command in the gate's container (`kubectl exec POD -c tollgate -- tollgate …`, or its \
+         `postStart`)"
+    )]
+    Elsewhere {
+        /// The socket.
+        socket: String,
+    },
     /// A gate listens and does not answer.
     #[error("the gate on {socket} does not answer: {why}; its log is {log}")]
     Silent {
@@ -169,6 +179,7 @@ fn meet(place: &Place, key: &StateKey, state: &StateFolder) -> Result<Option<Con
     match Conn::prove(stream, key) {
         Ok(conn) => Ok(Some(conn)),
         Err(ProofError::Ended) => Ok(None),
+        Err(ProofError::Elsewhere) => Err(ClientError::Elsewhere { socket: socket() }),
         Err(why @ ProofError::Io(_)) => {
             Err(ClientError::Silent { socket: socket(), why, log: log(state) })
         }

@@ -5,10 +5,13 @@
 //! who listens in the gate's place cannot pass the words of one side on to the other.
 
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use rustix::process::{Pid, getpid};
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -21,6 +24,8 @@ const MAGIC: [u8; 4] = *b"TGP1";
 const GATE: &[u8] = b"tollgate socket v1, the gate";
 /// What the client proves.
 const CLIENT: &[u8] = b"tollgate socket v1, the client";
+/// What the kernel names a process that this PID namespace does not hold.
+const UNSEEN: i32 = 0;
 /// How long each word of the other side may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -33,8 +38,13 @@ pub enum ProofError {
     /// It ended before it proved anything: it may just be ending.
     #[error("the other side ended before it proved that it holds the state's key")]
     Ended,
+    /// It is a process of another PID namespace, whose number here nobody can name to it.
+    #[error("the other side is in another container (PID namespace)")]
+    Elsewhere,
     /// It does not hold the key, or passes on the words of one that does.
-    #[error("the other side (process {pid}) does not hold the state's key")]
+    #[error(
+        "the other side (process {pid}) does not hold the state's key, or is in another container (PID namespace)"
+    )]
     False {
         /// Its process.
         pid: i32,
@@ -98,6 +108,9 @@ impl Words {
 
 /// Proves the gate's side of `stream` and checks the client's.
 ///
+/// A client of another PID namespace is 0 here, which no process is to itself: nothing that it says is accepted, and
+/// the gate's own proof tells it so.
+///
 /// # Errors
 ///
 /// The client did not prove itself; nothing it says may be acted on.
@@ -130,6 +143,9 @@ pub(crate) fn as_gate(stream: &mut UnixStream, key: &StateKey) -> Result<(), Pro
 /// The gate did not prove itself, or did not accept this side.
 pub(crate) fn as_client(stream: &mut UnixStream, key: &StateKey) -> Result<(), ProofError> {
     let gate_pid = same_user(stream)?;
+    if gate_pid == UNSEEN {
+        return Err(ProofError::Elsewhere);
+    }
     patient(stream, Some(PATIENCE))?;
     let client: [u8; 32] = clock::random()?;
     let mut hello = Vec::with_capacity(36);
@@ -142,7 +158,12 @@ pub(crate) fn as_client(stream: &mut UnixStream, key: &StateKey) -> Result<(), P
     let client_pid = Pid::as_raw(Some(getpid()));
     let words = Words { client, gate: nonce(&opening)?, client_pid, gate_pid };
     if !words.check(key, GATE, &proof) {
-        return Err(ProofError::False { pid: gate_pid });
+        let elsewhere = is_elsewhere(gate_pid);
+        return Err(if elsewhere {
+            ProofError::Elsewhere
+        } else {
+            ProofError::False { pid: gate_pid }
+        });
     }
     stream.write_all(&words.prove(key, CLIENT)?)?;
     let mut accepted = [0; 4];
@@ -164,13 +185,19 @@ fn nonce(opening: &[u8; 36]) -> Result<[u8; 32], ProofError> {
 
 /// The process at the other end, which the kernel names, if it belongs to this user.
 fn same_user(stream: &UnixStream) -> Result<i32, ProofError> {
-    let peer = rustix::net::sockopt::socket_peercred(stream).map_err(io::Error::from)?;
-    let pid = peer.pid.as_raw_nonzero().get();
-    if peer.uid == rustix::process::geteuid() {
+    let peer = getsockopt(stream, PeerCredentials).map_err(io::Error::from)?;
+    let (pid, uid) = (peer.pid(), peer.uid());
+    if uid == rustix::process::geteuid().as_raw() {
         Ok(pid)
     } else {
-        Err(ProofError::OtherUser { pid, uid: peer.uid.as_raw() })
+        Err(ProofError::OtherUser { pid, uid })
     }
+}
+
+/// Whether it is known to be in another PID namespace, where it and this process have other numbers.
+fn is_elsewhere(pid: i32) -> bool {
+    let namespace = |of: &str| std::fs::metadata(format!("/proc/{of}/ns/pid")).map(|at| at.ino());
+    matches!((namespace("self"), namespace(&pid.to_string())), (Ok(ours), Ok(theirs)) if ours != theirs)
 }
 
 fn patient(stream: &UnixStream, patience: Option<Duration>) -> Result<(), ProofError> {

@@ -73,7 +73,7 @@ async fn ask(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Unanswered> {
     if request.method() == Method::CONNECT {
-        return tunnel(&caller, request).await;
+        return Box::pin(tunnel(&caller, request)).await;
     }
     // Over HTTP/2 every request names a scheme, also one to the gateway.
     let absolute = request.uri().scheme().is_some() && request.version() < http::Version::HTTP_2;
@@ -114,7 +114,7 @@ async fn forward(
             let far = Far { key: Some(key), ..caller.far.clone() };
             Connection::of(Arc::clone(&caller.front.gate), Callers::Peer(far), Intake::Absolute)
         }
-        Asked::Unknown => return unauthenticated(caller, &route).await,
+        Asked::Unknown => return Box::pin(unauthenticated(caller, &route)).await,
     };
     exchange::serve(connection, Arc::new(route), request).await
 }

@@ -121,37 +121,44 @@ where
     let patience = Patience::of(limits.given_up);
     if h2 {
         let stream = preface(stream, limits.head_within).await?;
-        let service = service_fn(|request| patience.waits(service(request)));
-        let served = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS)
-            .max_header_list_size(HEAD_LIST)
-            .max_pending_accept_reset_streams(RESET_WAITING)
-            .max_local_error_reset_streams(BROKEN)
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW * 2)
-            .max_send_buf_size(SENDING)
-            .keep_alive_interval(limits.ping_every)
-            .keep_alive_timeout(limits.ping_within)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service);
+        let service = service_fn(|request| patience.waits(Box::pin(service(request))));
+        let served = pin!(
+            http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(STREAMS)
+                .max_header_list_size(HEAD_LIST)
+                .max_pending_accept_reset_streams(RESET_WAITING)
+                .max_local_error_reset_streams(BROKEN)
+                .initial_stream_window_size(WINDOW)
+                .initial_connection_window_size(WINDOW * 2)
+                .max_send_buf_size(SENDING)
+                .keep_alive_interval(limits.ping_every)
+                .keep_alive_timeout(limits.ping_within)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(stream), service)
+        );
         let served = to_the_last(served, stopping, http2::Connection::graceful_shutdown);
-        until(&patience, served).await
+        until(&patience, pin!(served)).await
     } else {
         let (stream, faults) = Strict::new(stream);
         let service = service_fn(|request: Request<Incoming>| {
             let connect = request.method() == Method::CONNECT;
-            patience.waits(answer(connect, stopping, service(framed(&faults, request))))
+            // hyper keeps room for what answers as long as the connection lives, also while nothing is asked.
+            let answered = Box::pin(service(framed(&faults, request)));
+            patience.waits(answer(connect, stopping, answered))
         });
-        let served = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.head_within)
-            .max_buf_size(BUFFER)
-            .auto_date_header(false)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let served = to_the_last(served, stopping, http1::UpgradeableConnection::graceful_shutdown);
-        until(&patience, served).await
+        let served = pin!(
+            http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(limits.head_within)
+                .max_buf_size(BUFFER)
+                .auto_date_header(false)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
+        );
+        let shut = http1::UpgradeableConnection::graceful_shutdown;
+        let served = to_the_last(served, stopping, shut);
+        until(&patience, pin!(served)).await
     }
 }
 
@@ -169,11 +176,10 @@ fn framed(faults: &Arc<Faults>, mut request: Request<Incoming>) -> Request<Incom
 /// Serves a connection to its end. When the gate has taken no more connections for a while, `shut` lets
 /// this one take no more requests.
 async fn to_the_last<C: Future>(
-    served: C,
+    mut served: Pin<&mut C>,
     stopping: &CancellationToken,
     shut: impl FnOnce(Pin<&mut C>),
 ) -> C::Output {
-    let mut served = pin!(served);
     let last = async {
         stopping.cancelled().await;
         tokio::time::sleep(LAST_WITHIN).await;
@@ -204,9 +210,8 @@ async fn answer<B, E>(
 
 async fn until(
     patience: &Patience,
-    served: impl Future<Output = Result<(), hyper::Error>>,
+    served: Pin<&mut impl Future<Output = Result<(), hyper::Error>>>,
 ) -> Result<(), Ended> {
-    let served = pin!(served);
     tokio::select! {
         biased;
         () = patience.lost() => Err(Ended::GivenUp),

@@ -3,7 +3,10 @@ use decide::case::{MicroUsd, Timestamp};
 use super::{Ended, Finished, Intake, KeyFault, Listener, Metrics};
 use crate::record::Usage;
 
-fn finished() -> Finished<'static> {
+mod shown;
+
+/// A chat of which everything is known.
+pub(crate) fn finished() -> Finished<'static> {
     Finished {
         ended: Ended::Answered,
         rule: None,

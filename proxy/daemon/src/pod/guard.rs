@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use ebpf::sockets::{Owner, Transport, owner};
 use ebpf::xdp::Held;
 use ebpf::{Attempts, EbpfError, Pinned, Technique};
 use socket2::SockRef;
@@ -14,7 +15,6 @@ use socket2::SockRef;
 use super::exempt::Exemption;
 use super::file::{PodFile, Xdp};
 use super::{Mode, PodError};
-use crate::attached::{Owner, Transport, owner};
 use crate::config;
 use crate::health::Condition;
 use crate::trust::hex;

@@ -6,21 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use ebpf::sockets::Transport;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use x509_parser::extensions::GeneralName;
 
 use super::ServeError;
-use crate::attached::{Attachments, Transport};
+use crate::attached::Attachments;
 use crate::config::{Listen, Tls};
+use crate::gate::Gate;
 use crate::intake::front::{self, Front};
 use crate::intake::peer::Peer;
 use crate::intake::strangers::Stranger;
 use crate::intake::unless_ending;
-use crate::listen::hello::{self, Limits, Opening};
+use crate::listen::hello::{self, Limits, Opening, Replay};
 use crate::paced::Paced;
 use crate::upstream::connect::read_authorities;
 
@@ -33,6 +36,12 @@ pub(super) struct FrontTls {
     config: ArcSwapOption<ServerConfig>,
     /// Whether it is spoken to in clear too.
     plain: bool,
+}
+
+/// A connection whose requests can be read.
+enum Begun {
+    Tls { stream: Box<TlsStream<Paced<TcpStream>>>, h2: bool, certificates: Vec<String> },
+    Clear { stream: Replay<Paced<TcpStream>>, h2: bool },
 }
 
 /// As the configuration says.
@@ -65,38 +74,53 @@ impl FrontTls {
         let member = near.and_then(|at| attachments.asker(Transport::Tcp, peer, at));
         let cgroup = member.map(|member| member.cgroup.to_string());
         let peer = Peer { cgroup, ..Peer::at(peer.ip()) };
+        // What the beginning needs is freed before the first request is read.
+        match Box::pin(self.begin(&front.gate, stream)).await {
+            Some(Begun::Tls { stream, h2, certificates }) => {
+                let peer = Peer { certificates, ..peer };
+                Box::pin(front::one(front, stream, (peer, stranger), h2)).await;
+            }
+            Some(Begun::Clear { stream, h2 }) => {
+                Box::pin(front::one(front, stream, (peer, stranger), h2)).await;
+            }
+            None => tracing::debug!(peer = %peer.address, "a connection ended before it began"),
+        }
+    }
+
+    /// The connection once its requests can be read; `None` where it comes to none.
+    async fn begin(&self, gate: &Gate, stream: TcpStream) -> Option<Begun> {
         let beginning = hello::open(Paced::new(stream), Limits::default());
-        let Some(opened) = unless_ending(&front.gate, beginning).await else { return };
-        match opened {
+        match unless_ending(gate, beginning).await? {
             Ok(Opening::Tls(hello)) => {
                 let Some(config) = self.config.load_full() else {
                     drop(hello.refuse(hello::Refusal::Unavailable).await);
-                    return;
+                    return None;
                 };
                 let handshake = hello.accept(config, HANDSHAKE_WITHIN);
-                let Some(shaken) = unless_ending(&front.gate, handshake).await else { return };
-                match shaken {
+                match unless_ending(gate, handshake).await? {
                     Ok(stream) => {
                         let (_, session) = stream.get_ref();
                         let h2 = session.alpn_protocol() == Some(b"h2");
                         let certificates = names(session.peer_certificates());
-                        let peer = Peer { certificates, ..peer };
-                        Box::pin(front::one(front, stream, (peer, stranger), h2)).await;
+                        Some(Begun::Tls { h2, certificates, stream: Box::new(stream) })
                     }
-                    Err(error) => tracing::info!(%error, "a handshake with a client failed"),
+                    Err(error) => {
+                        tracing::info!(%error, "a handshake with a client failed");
+                        None
+                    }
                 }
             }
-            Ok(Opening::Http(stream)) if self.plain => {
-                Box::pin(front::one(front, stream, (peer, stranger), false)).await;
-            }
-            Ok(Opening::Http2(stream)) if self.plain => {
-                Box::pin(front::one(front, stream, (peer, stranger), true)).await;
-            }
+            Ok(Opening::Http(stream)) if self.plain => Some(Begun::Clear { stream, h2: false }),
+            Ok(Opening::Http2(stream)) if self.plain => Some(Begun::Clear { stream, h2: true }),
             Ok(Opening::Http(_) | Opening::Http2(_)) => {
-                tracing::info!(peer = %peer.address, "a client spoke in clear to a port with TLS");
+                tracing::info!("a client spoke in clear to a port with TLS");
+                None
             }
-            Ok(Opening::Other(_) | Opening::Silent(_) | Opening::Closed) => {}
-            Err(error) => tracing::info!(%error, "a connection's beginning cannot be read"),
+            Ok(Opening::Other(_) | Opening::Silent(_) | Opening::Closed) => None,
+            Err(error) => {
+                tracing::info!(%error, "a connection's beginning cannot be read");
+                None
+            }
         }
     }
 }

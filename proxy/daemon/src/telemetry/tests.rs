@@ -5,7 +5,7 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use decide::case::{MicroUsd, Timestamp};
+use decide::case::Timestamp;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -148,23 +148,10 @@ fn open(spans: &Spans, headers: &HeaderMap) -> ExchangeSpan {
 
 fn finished() -> Finished<'static> {
     Finished {
-        ended: Ended::Answered,
-        rule: None,
         intake: Intake::Transparent,
-        agent: "refund-bot",
-        dialect: "openai",
         operation: "responses",
-        host: "api.openai.com",
-        port: 443,
-        model: Some("gpt-5-mini"),
-        answered_by: Some("gpt-5-mini-2026-05-01"),
-        status: Some(200),
-        provider_id: Some("req_1"),
         usage: Some(Usage { input: 3, cache_read: 4, output: 5, ..Usage::default() }),
-        spent: MicroUsd(1),
-        streamed: true,
-        first_byte_us: Some(1000),
-        took_us: 2000,
+        ..crate::metrics::tests::finished()
     }
 }
 

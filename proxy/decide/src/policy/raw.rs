@@ -15,133 +15,133 @@ use serde::{Deserialize, Serialize};
 
 use super::{Mode, SecretsIn};
 
-/// One contract file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Bundle {
-    /// The contract's own name.
-    pub policy_id: String,
-    /// Its version, as its authors count.
-    pub version: String,
-    /// The environment that it is written for; recorded.
-    pub environment: Option<String>,
-    /// Who answers for it; recorded.
-    pub owner: Option<String>,
-    /// From when on it holds, RFC 3339.
-    pub effective_at: Option<String>,
-    /// Observe or enforce, for agents that say nothing else.
-    pub mode: Mode,
-    /// The team.
-    pub team: Option<String>,
-    /// Where the money is booked.
-    pub cost_center: Option<String>,
-    /// Limits of the team together.
-    #[serde(default)]
-    pub budgets: Budgets,
-    /// One contract an agent, in the order written.
-    pub agents: Agents,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+/// A mapping of the file: what is written in it, and by name the keys that no field has.
+macro_rules! mapping {
+    ($(#[$on:meta])* pub struct $name:ident { $($(#[$of:meta])* pub $field:ident: $kind:ty,)* }) => {
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
+        $(#[$on])*
+        pub struct $name {
+            $($(#[$of])* pub $field: $kind,)*
+            /// Keys that no field has.
+            #[serde(flatten)]
+            #[cfg_attr(feature = "schema", schemars(skip))]
+            pub unknown: Unknown,
+        }
+    };
+}
+
+mapping! {
+    /// One contract file.
+    pub struct Bundle {
+        /// The contract's own name.
+        pub policy_id: String,
+        /// Its version, as its authors count.
+        pub version: String,
+        /// The environment that it is written for; recorded.
+        pub environment: Option<String>,
+        /// Who answers for it; recorded.
+        pub owner: Option<String>,
+        /// From when on it holds, RFC 3339.
+        pub effective_at: Option<String>,
+        /// Observe or enforce, for agents that say nothing else.
+        pub mode: Mode,
+        /// The team.
+        pub team: Option<String>,
+        /// Where the money is booked.
+        pub cost_center: Option<String>,
+        /// Limits of the team together.
+        #[serde(default)]
+        pub budgets: Budgets,
+        /// One contract an agent, in the order written.
+        pub agents: Agents,
+    }
 }
 
 /// Contracts by agent, in the order written, because the first that matches holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Agents(pub Vec<(String, Agent)>);
 
-/// The contract of one agent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Agent {
-    /// Observe or enforce; the file's where not stated.
-    pub mode: Option<Mode>,
-    /// By what else than its name the gate knows this agent.
-    pub identity: Option<Identity>,
-    /// Models that it may ask.
-    pub models: Vec<String>,
-    /// Limits.
-    pub budgets: Budgets,
-    /// `HOST`, `HOST:write`, `HOST:PORT`, `HOST:PORT:write`, `HOST:PORT:opaque`.
-    pub destinations: Vec<Destination>,
-    /// Hosts refused without a line of their own.
-    pub quiet: Vec<String>,
-    /// What happens to data by class.
-    pub data: Data,
-    /// Whether the agent's own credentials may go to hosts for which the gate holds none.
-    pub own_credentials: Option<Allow>,
-    /// Tools that the provider may run.
-    pub provider_tools: Vec<String>,
-    /// Calls of those tools that one request is reckoned with where it sets no bound itself.
-    pub provider_calls: Option<u64>,
-    /// Bounds of the output.
-    pub output: Output,
-    /// Requests a window.
-    pub rate: Option<Rate>,
-    /// Whether whoever has a virtual key of this agent may use it, from anywhere.
-    pub bearer: Option<bool>,
-    /// What the agent may take of the gate at once.
-    pub limits: Limits,
-    /// Bounds of the run's virtual keys.
-    pub keys: Keys,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// The contract of one agent.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Agent {
+        /// Observe or enforce; the file's where not stated.
+        pub mode: Option<Mode>,
+        /// By what else than its name the gate knows this agent.
+        pub identity: Option<Identity>,
+        /// Models that it may ask.
+        pub models: Vec<String>,
+        /// Limits.
+        pub budgets: Budgets,
+        /// `HOST`, `HOST:write`, `HOST:PORT`, `HOST:PORT:write`, `HOST:PORT:opaque`.
+        pub destinations: Vec<Destination>,
+        /// Hosts refused without a line of their own.
+        pub quiet: Vec<String>,
+        /// What happens to data by class.
+        pub data: Data,
+        /// Whether the agent's own credentials may go to hosts for which the gate holds none.
+        pub own_credentials: Option<Allow>,
+        /// Tools that the provider may run.
+        pub provider_tools: Vec<String>,
+        /// Calls of those tools that one request is reckoned with where it sets no bound itself.
+        pub provider_calls: Option<u64>,
+        /// Bounds of the output.
+        pub output: Output,
+        /// Requests a window.
+        pub rate: Option<Rate>,
+        /// Whether whoever has a virtual key of this agent may use it, from anywhere.
+        pub bearer: Option<bool>,
+        /// What the agent may take of the gate at once.
+        pub limits: Limits,
+        /// Bounds of the run's virtual keys.
+        pub keys: Keys,
+    }
 }
 
-/// Limits in dollars (`$0.25`).
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Budgets {
-    /// One request's worst case.
-    pub request: Option<String>,
-    /// One run.
-    pub run: Option<String>,
-    /// One day of each virtual key.
-    pub key_day: Option<String>,
-    /// One day.
-    pub day: Option<String>,
-    /// One month.
-    pub month: Option<String>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// Limits in dollars (`$0.25`).
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Budgets {
+        /// One request's worst case.
+        pub request: Option<String>,
+        /// One run.
+        pub run: Option<String>,
+        /// One day of each virtual key.
+        pub key_day: Option<String>,
+        /// One day.
+        pub day: Option<String>,
+        /// One month.
+        pub month: Option<String>,
+    }
 }
 
-/// By what the gate knows an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Identity {
-    /// Any of these.
-    pub any: Vec<Attribute>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// By what the gate knows an agent.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Identity {
+        /// Any of these.
+        pub any: Vec<Attribute>,
+    }
 }
 
-/// One thing by which the gate knows an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Attribute {
-    /// The name of a virtual key.
-    pub key: Option<String>,
-    /// A name (DNS or URI) in the certificate that it connects with.
-    pub certificate: Option<String>,
-    /// A control group, as its path from the root of the cgroup v2 hierarchy.
-    pub cgroup: Option<String>,
-    /// An address that it connects from, or a range of them.
-    pub address: Option<String>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// One thing by which the gate knows an agent.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Attribute {
+        /// The name of a virtual key.
+        pub key: Option<String>,
+        /// A name (DNS or URI) in the certificate that it connects with.
+        pub certificate: Option<String>,
+        /// A control group, as its path from the root of the cgroup v2 hierarchy.
+        pub cgroup: Option<String>,
+        /// An address that it connects from, or a range of them.
+        pub address: Option<String>,
+    }
 }
 
 /// A destination, in one word or with more to say.
@@ -153,32 +153,26 @@ pub enum Destination {
     Terms(Terms),
 }
 
-/// A destination with limits.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Terms {
-    /// `HOST[:PORT][:write|:opaque]`.
-    pub host: String,
-    /// The most bytes of one request's body that are read (`8MiB`).
-    pub upload: Option<String>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// A destination with limits.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Terms {
+        /// `HOST[:PORT][:write|:opaque]`.
+        pub host: String,
+        /// The most bytes of one request's body that are read (`8MiB`).
+        pub upload: Option<String>,
+    }
 }
 
-/// What happens to data by class.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Data {
-    /// Secrets in requests; refused where not stated.
-    pub credentials: Option<SecretsIn>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// What happens to data by class.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Data {
+        /// Secrets in requests; refused where not stated.
+        pub credentials: Option<SecretsIn>,
+    }
 }
 
 /// Allowed or not.
@@ -192,63 +186,50 @@ pub enum Allow {
     Deny,
 }
 
-/// Bounds of the output.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Output {
-    /// The most output tokens of one request.
-    pub max_tokens: Option<u64>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// Bounds of the output.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Output {
+        /// The most output tokens of one request.
+        pub max_tokens: Option<u64>,
+    }
 }
 
-/// Requests a window.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Rate {
-    /// Requests.
-    pub requests: u32,
-    /// The window (`1m`).
-    pub per: String,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// Requests a window.
+    pub struct Rate {
+        /// Requests.
+        pub requests: u32,
+        /// The window (`1m`).
+        pub per: String,
+    }
 }
 
-/// What the agent may take of the gate at once.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Limits {
-    /// Connections open.
-    pub connections: Option<u32>,
-    /// Exchanges under way.
-    pub streams: Option<u32>,
-    /// Bytes of request bodies held (`64MiB`).
-    pub bytes: Option<String>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// What the agent may take of the gate at once.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Limits {
+        /// Connections open.
+        pub connections: Option<u32>,
+        /// Exchanges under way.
+        pub streams: Option<u32>,
+        /// Bytes of request bodies held (`64MiB`).
+        pub bytes: Option<String>,
+    }
 }
 
-/// Bounds of the run's virtual keys.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
-pub struct Keys {
-    /// From the start of the run (`8h`).
-    pub lifetime: Option<String>,
-    /// Requests in all.
-    pub uses: Option<u64>,
-    /// Keys that no field has.
-    #[serde(flatten)]
-    #[cfg_attr(feature = "schema", schemars(skip))]
-    pub unknown: Unknown,
+mapping! {
+    /// Bounds of the run's virtual keys.
+    #[derive(Default)]
+    #[serde(default)]
+    pub struct Keys {
+        /// From the start of the run (`8h`).
+        pub lifetime: Option<String>,
+        /// Requests in all.
+        pub uses: Option<u64>,
+    }
 }
 
 /// A program's profile: what a run of it needs besides the contract.

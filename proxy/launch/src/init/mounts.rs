@@ -26,6 +26,7 @@ use rustix::{
 use super::{dev, told};
 use crate::{
     form::Form,
+    mountinfo,
     plan::{Hidden, Overlaid, Plan, Text},
     sys,
 };
@@ -56,6 +57,7 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     };
     if as_root {
         root::system_read_only(plan)?;
+        root::system_held()?;
     }
     places::keep(plan)?;
     for path in plan.read_only.iter().map(Text::as_path) {
@@ -70,10 +72,9 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     sockets::mask(&plan.sockets)?;
     absent(Path::new(NAME_CACHE)).map_err(at("hiding", Path::new(NAME_CACHE)))?;
     dev::private_queues().map_err(told("mounting message queues"))?;
-    if as_root {
-        dev::fresh().map_err(told("making /dev"))?;
-    } else {
-        dev::private_memory().map_err(told("mounting /dev/shm"))?;
+    dev::fresh(plan).map_err(told("making /dev"))?;
+    if !as_root {
+        cgroups_read_only().map_err(told("making control groups read-only"))?;
     }
     dev::private_terminals(plan.form).map_err(told("mounting /dev/pts"))?;
     fresh_proc().map_err(|error| match plan.form {
@@ -182,6 +183,16 @@ pub(super) fn read_only(path: &Path) -> io::Result<()> {
     let tree = bind(&target, true)?;
     sys::set_mount_attributes(tree.as_fd(), attributes::READ_ONLY, true)?;
     attach(&tree, &target)
+}
+
+/// For another user: by the control groups that a service manager gave a user, processes outside are stopped and
+/// killed, and the run's own can leave the group of its kernel programs. They stay visible: nested sandboxes look there.
+fn cgroups_read_only() -> io::Result<()> {
+    let all = mountinfo::mounts()?.into_iter();
+    for mounted in all.filter(|mounted| mounted.kind == "cgroup" || mounted.kind == "cgroup2") {
+        read_only(&mounted.point)?;
+    }
+    Ok(())
 }
 
 /// Whether the command could come to a place at all: the gate's own program may lie where its user may not go, as

@@ -3,10 +3,13 @@
 use std::sync::LazyLock;
 use std::{
     ffi::{OsStr, OsString},
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
+use rustix::fs::Mode;
 use rustix::process::Uid;
 use tempfile::TempDir;
 
@@ -69,6 +72,7 @@ static USER_NAMESPACES: LazyLock<Result<(), String>> = LazyLock::new(|| {
 /// The examples of this package, built with its tests, in a folder that every user can execute from: the
 /// build folder may lie in a home folder that only its owner can enter.
 static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
+    for_others_too();
     let mut built = std::env::current_exe().unwrap();
     built.pop();
     built.pop();
@@ -76,14 +80,23 @@ static EXAMPLES: LazyLock<PathBuf> = LazyLock::new(|| {
     let build = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&built).unwrap());
     let folder = PathBuf::from(format!("/tmp/tollgate-launch-examples-{build}"));
     std::fs::create_dir_all(&folder).unwrap();
+    // Also where another mask was in force when it was made, or the examples were built.
+    let everybody = || Permissions::from_mode(0o755);
+    std::fs::set_permissions(&folder, everybody()).unwrap();
     for name in ["cage", "probe", "sockets"] {
         // Renamed into its place: another run of these tests may be executing the file that lies there.
         let fresh = folder.join(format!("{name}.{}", std::process::id()));
         std::fs::copy(built.join("examples").join(name), &fresh).unwrap();
+        std::fs::set_permissions(&fresh, everybody()).unwrap();
         std::fs::rename(&fresh, folder.join(name)).unwrap();
     }
     folder
 });
+
+/// What a test writes for a user is theirs to read and execute under any mask of whoever runs the tests.
+fn for_others_too() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+}
 
 /// One of them.
 pub(crate) fn example(name: &str) -> PathBuf {
@@ -97,6 +110,7 @@ pub(crate) fn probe() -> String {
 impl Cage {
     /// Nothing where that form cannot be tested, which is said. As root the kernel's part always can.
     pub(crate) fn of(form: Form, flags: &[&str]) -> Option<Self> {
+        for_others_too();
         let missing = match form {
             Form::KernelPrograms | Form::UserNamespaceOfRoot => {
                 (!rustix::process::geteuid().is_root()).then_some("needs root")

@@ -1,11 +1,13 @@
 use std::{
-    io::{Read, Write},
+    io::{Read, Seek as _, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::{net::UnixStream, process::CommandExt},
     },
     process::Stdio,
 };
+
+use rustix::process::{Resource, Rlimit};
 
 use super::cage;
 use crate::cage::{probe, said};
@@ -40,13 +42,14 @@ fn arguments_environment_folder_and_mask_are_the_callers() {
     let script = "for a; do printf '<%s>' \"$a\"; done; echo; echo \"$MINE|$GIVEN|${TAKEN-none}\"; pwd; umask; ulimit -n";
     let mut command = cage.command(&["sh", "-c", script, "zero", "a b", "", "ü\n"]);
     command.env("MINE", "kept").env("TAKEN", "real-key");
+    // The most that it may have stays what it is: raising that is not everybody's right.
+    let most = rustix::process::getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: Some(321), maximum: most };
     // SAFETY: both calls are allowed between fork and exec.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             libc::umask(0o027);
-            let limit = libc::rlimit { rlim_cur: 321, rlim_max: 4096 };
-            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-            Ok(())
+            Ok(rustix::process::setrlimit(Resource::Nofile, limit)?)
         });
     }
     let said = said(command.output().unwrap());
@@ -115,6 +118,44 @@ fn a_directory_or_an_odd_device_as_a_stream_is_refused() {
         assert_eq!(said.code, 125);
         assert!(said.err.contains(&format!("stdin is {kind}")), "{}", said.err);
     }
+}
+
+#[test]
+fn a_stream_that_was_opened_to_be_read_is_no_way_to_write_what_is_read_only_inside() {
+    let Some(plain) = cage(&[]) else { return };
+    let (fixed, free) = (plain.place().join("fixed"), plain.place().join("free"));
+    for file in [&fixed, &free] {
+        std::fs::write(file, "first\nsecond\n").unwrap();
+    }
+    plain.give_away();
+    let cage = cage(&["--fix", fixed.to_str().unwrap()]).unwrap();
+    for (file, after) in [(&fixed, "first\nsecond\n"), (&free, "first\nsecond\nmore\n")] {
+        let mut opened = std::fs::File::open(file).unwrap();
+        opened.seek(std::io::SeekFrom::Start(6)).unwrap();
+        let script = "cat; echo more >>/proc/self/fd/0; chmod 777 /proc/self/fd/0; true";
+        let said = said(cage.command(&["sh", "-c", script]).stdin(opened).output().unwrap());
+        assert_eq!(said.out, "second\n", "{}", said.err);
+        assert_eq!(std::fs::read_to_string(file).unwrap(), after);
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_there_inside_and_could_be_written_is_refused() {
+    let Some(plain) = cage(&[]) else { return };
+    let folder = plain.place().join("state");
+    let file = folder.join("file");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(&file, "x").unwrap();
+    plain.give_away();
+    let cage = cage(&["--absent", folder.to_str().unwrap()]).unwrap();
+    let said_of = |file: std::fs::File| said(cage.command(&["cat"]).stdin(file).output().unwrap());
+    let refused = said_of(std::fs::File::open(&file).unwrap());
+    assert_eq!((refused.code, refused.out.as_str()), (125, ""));
+    assert!(refused.err.contains("which is not there inside"), "{}", refused.err);
+    // One that has no name any more is nobody else's: a shell's here document.
+    let nameless = std::fs::File::open(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(said_of(nameless).out, "x");
 }
 
 #[test]

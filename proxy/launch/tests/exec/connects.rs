@@ -295,6 +295,17 @@ fn nothing_inside_can_take_the_supervisors_place() {
     assert_eq!(outside(&["listener"]).split(' ').next(), Some("ok"), "it tests nothing");
 }
 
+/// One that did have them could be told by anybody inside which sockets were made inside.
+#[test]
+fn a_connect_has_none_of_the_supervisors_rights() {
+    for &uid in UIDS {
+        let Some(cage) = cage(&["--uid", uid]) else { return };
+        assert_eq!(inside(&cage, &["netlink", "1"]), "error 1", "as {uid}");
+        assert_eq!(inside(&cage, &["netlink", "0"]), "ok connected", "as {uid}");
+    }
+    assert_eq!(outside(&["netlink", "1"]), "ok connected", "it tests nothing");
+}
+
 #[test]
 fn a_socket_that_is_shared_is_reached_and_only_that_one() {
     for &uid in UIDS {

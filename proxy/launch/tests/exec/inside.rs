@@ -158,6 +158,100 @@ fn possessed(keys: &str) -> bool {
 }
 
 #[test]
+fn no_file_is_made_that_is_executed_as_its_owner() {
+    for &uid in UIDS {
+        let Some(cage) = cage(&["--uid", uid]) else { return };
+        let script = "import ctypes, os, stat
+os.chdir(os.environ.get('TMPDIR', '/tmp'))
+os.mkdir(f'made-{os.getpid()}'); os.chdir(f'made-{os.getpid()}')
+open('f', 'w').close()
+libc = ctypes.CDLL(None, use_errno=True)
+def raw(*a):
+    if libc.syscall(*a) < 0: raise OSError(ctypes.get_errno(), '')
+fd = os.open('f', os.O_RDWR)
+ways = [
+    lambda: os.chmod('f', 0o4755), lambda: os.fchmod(fd, 0o4711), lambda: raw(452, -100, b'f', 0o4755, 0),
+    lambda: os.open('g', os.O_CREAT | os.O_WRONLY, 0o4755),
+    lambda: os.open('.', os.O_TMPFILE | os.O_WRONLY, 0o4755),
+    lambda: os.mknod('h', stat.S_IFREG | 0o4755),
+    lambda: raw(437, -100, b'i', (ctypes.c_uint64 * 3)(os.O_CREAT | os.O_WRONLY, 0o4755, 0), 24),
+]
+for way in ways:
+    try: way(); print('made')
+    except OSError as e: print(e.errno)
+# What programs do every day.
+os.chmod('f', 0o755); os.chmod('.', 0o2775); os.chmod('.', 0o1777); os.open('g', os.O_CREAT | os.O_WRONLY, 0o666)
+raw(257, -100, b'f', os.O_RDONLY, 0o4755)
+print([n for n in os.listdir('.') if os.stat(n).st_mode & 0o4000])
+import shutil; shutil.rmtree(os.getcwd())";
+        let said = cage.run(&["python3", "-c", script]);
+        let refused =
+            if cfg!(target_arch = "x86_64") { "1\n1\n1\n1\n1\n1\n38\n[]\n" } else { return };
+        assert_eq!(said.out, refused, "as {uid}: {}", said.err);
+    }
+}
+
+/// Those of keyboards, other terminals, the hypervisor, and so on: here of the kernel's log, which everybody may read.
+#[test]
+fn devices_of_the_outside_are_not_there_unless_they_are_given() {
+    for &uid in UIDS {
+        let Some(plain) = cage(&["--uid", uid]) else { return };
+        let out = plain.sh("ls -A /dev").out;
+        let harmless = "accel dri dxg fd full fuse kfd kvm net null ptmx pts random shm stderr stdin stdout tty \
+                        urandom zero";
+        let odd: Vec<&str> = out
+            .lines()
+            .filter(|name| !harmless.split_ascii_whitespace().any(|one| one == *name))
+            .filter(|name| !name.starts_with("nvidia"))
+            .collect();
+        assert_eq!(odd, [""; 0], "as {uid}");
+        let read = "test -c /dev/kmsg && echo there";
+        assert_eq!(plain.sh(read).out, "", "as {uid}");
+        let given = cage(&["--uid", uid, "--write", "/dev/kmsg"]).unwrap();
+        assert_eq!(given.sh(read).out, "there\n", "as {uid}");
+    }
+    assert!(std::path::Path::new("/dev/kmsg").exists(), "it tests nothing");
+}
+
+/// A service manager gives a user's control groups to that user: whoever writes there stops, kills and moves processes.
+#[test]
+fn control_groups_that_belong_to_the_user_are_read_only() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("NOT TESTED: needs root");
+        return;
+    }
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let mount = mounts.lines().find(|line| line.contains(" cgroup2 ")).unwrap();
+    let mount = std::path::Path::new(mount.split(' ').nth(1).unwrap());
+    let group = tempfile::Builder::new().prefix("delegated-").tempdir_in(mount).unwrap();
+    for path in [
+        group.path().to_owned(),
+        group.path().join("cgroup.procs"),
+        group.path().join("cgroup.freeze"),
+    ] {
+        std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    let write = format!(
+        "cd {} || exit; mkdir below; echo 1 >cgroup.freeze && echo wrote",
+        group.path().display()
+    );
+    let outside = std::process::Command::new("setpriv")
+        .args(["--reuid=1000", "--regid=1000", "--clear-groups", "sh", "-c", &write])
+        .output()
+        .unwrap();
+    assert_eq!(said(outside).out, "wrote\n", "it tests nothing");
+    std::fs::remove_dir(group.path().join("below")).unwrap();
+    if let Some(cage) = cage(&["--uid", "1000"]) {
+        let said = cage.sh(&write);
+        assert_eq!(said.out, "", "{}", said.err);
+        assert_eq!(said.err.matches("Read-only").count(), 2, "{}", said.err);
+    }
+    // Not what a temporary folder's removal does: the files of a control group go with it.
+    let path = group.keep();
+    std::fs::remove_dir(path).unwrap();
+}
+
+#[test]
 fn a_cover_shows_other_bytes_inside_only_and_cannot_be_written() {
     let Some(plain) = cage(&[]) else { return };
     let file = plain.place().join(".env");

@@ -1,6 +1,6 @@
 //! A command that runs as uid 0 still owns the host's files (attacks 2).
 
-use std::path::Path;
+use std::{os::unix::fs::symlink, path::Path};
 
 use super::cage;
 use crate::cage::probe_outside;
@@ -63,10 +63,40 @@ fn system_folders_are_read_only() {
         "/opt",
         "/var/lib",
         "/var/spool",
+        "/run",
+        "/home",
     ] {
         let said = cage.sh(&format!("touch {folder}/tollgate-test && echo wrote; true"));
         assert_eq!(said.out, "", "{folder}");
         assert!(!Path::new(folder).join("tollgate-test").exists());
+    }
+}
+
+/// Of a test's own: if one went, the machine would suffer.
+#[test]
+fn folders_and_links_of_the_system_cannot_be_put_aside_for_others() {
+    let Some(cage) = cage(&[]) else { return };
+    for above in ["/", "/var"] {
+        let folder = tempfile::tempdir_in(above).unwrap();
+        let link =
+            tempfile::Builder::new().make_in(above, |path| symlink("usr/bin", path)).unwrap();
+        let (folder, link) = (folder.path().display(), link.path().display());
+        let said = cage.sh(&format!(
+            "mv {folder} {folder}-aside; mv {link} {link}-aside; rm {link}; rmdir {folder}; \
+             touch {folder}/x && rm {folder}/x && ls -d {folder}* {link}*"
+        ));
+        assert_eq!(said.err.matches("busy").count(), 4, "{}", said.err);
+        let mut all = [format!("{folder}\n"), format!("{link}\n")];
+        all.sort();
+        assert_eq!(said.out, all.concat());
+    }
+    // The very ones, without trying.
+    let mounts = cage.sh("cut -d' ' -f5 /proc/self/mountinfo").out;
+    for entry in std::fs::read_dir("/").unwrap() {
+        let (kind, path) = entry.map(|entry| (entry.file_type().unwrap(), entry.path())).unwrap();
+        if kind.is_dir() || kind.is_symlink() {
+            assert!(mounts.lines().any(|line| Path::new(line) == path), "{}", path.display());
+        }
     }
 }
 

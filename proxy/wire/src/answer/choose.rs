@@ -4,9 +4,11 @@ use decide::case::EndpointClass;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::response::Parts;
 
+use super::counted::Counted;
 use super::unpack::{MAX_DECODED, Unpacked};
 use super::whole::{Says, Whole};
 use super::{Decoder, Unreadable};
+use crate::dialect::AnswerTerms;
 use crate::encoding::{Unpacker, codings};
 
 /// What kind of body a content-type announces.
@@ -67,10 +69,14 @@ pub(crate) fn media(name: &str) -> Media {
 /// The decoder for a provider's answer.
 pub(crate) fn provider(
     class: EndpointClass,
+    terms: AnswerTerms,
     head: &Parts,
     events: impl FnOnce() -> Box<dyn Decoder>,
     says: Says,
 ) -> Result<Box<dyn Decoder>, Unreadable> {
+    if terms.head_only {
+        return Ok(Box::new(Counted));
+    }
     let name = media_type(head);
     let failed = head.status.is_client_error() || head.status.is_server_error();
     let inner: Box<dyn Decoder> = match media(&name) {

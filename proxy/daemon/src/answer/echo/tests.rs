@@ -58,7 +58,7 @@ fn nothing_of_the_key_is_released_that_is_more_than_a_hint_of_it() {
         let (found, waits) = heard(&bytes).expect(&form);
         let released = waits.map_or(found, |from| usize::try_from(from).unwrap());
         // The prefix that everybody's key has, the eight bytes that any text may have, and the escapes around them.
-        let most = (PREFIX + 4 + usize::from(WAITS_AT)) * 10;
+        let most = (PREFIX + 4 + WAITS_AT) * 10;
         assert!(released <= most.min(form.len() / 2), "{released} of {form}");
     }
 }
@@ -115,5 +115,28 @@ proptest! {
         let pieces: Vec<&[u8]> =
             cuts.windows(2).map(|cut| &text.as_bytes()[cut[0]..cut[1]]).collect();
         prop_assert!(heard(&pieces).is_some());
+    }
+
+    #[test]
+    fn a_text_read_at_once_leaves_what_its_bytes_leave_one_by_one(
+        parts in prop::collection::vec((0..15_usize, 0..40_usize, 0..400_usize), 1..6),
+        cut in 0..2000_usize,
+    ) {
+        // Beginnings of the key's forms with ordinary text between them, none of them whole.
+        let text: String = parts.iter().fold(String::new(), |text, (form, length, filler)| {
+            let form = forms().swap_remove(*form);
+            let begun: String = form.chars().skip(PREFIX).take(*length).collect();
+            text + &"so it is. ".repeat(filler / 10) + &begun
+        });
+        let (one, other) = text.as_bytes().split_at(cut.min(text.len()));
+        let (mut at_once, mut one_by_one) = (echo(), echo());
+        let whole = [one, other].map(|piece| at_once.read(0, "text", piece)).contains(&true);
+        let single = text.as_bytes().chunks(1).any(|byte| one_by_one.read(0, "text", byte));
+        prop_assert_eq!(whole, single);
+        if !whole {
+            let [left, right] = [&at_once, &one_by_one].map(|echo| &echo.tracks["text"]);
+            prop_assert_eq!((left.at, left.unescaped), (right.at, right.unescaped));
+            prop_assert_eq!(at_once.waits_from(), one_by_one.waits_from());
+        }
     }
 }

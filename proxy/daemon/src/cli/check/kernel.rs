@@ -1,12 +1,10 @@
 //! What the kernel offers, and what this process may ask of it.
 
-use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
 use std::process::Command;
 
 use ebpf::{EbpfError, Enforcement};
-use rustix::fs::{Mode, OFlags};
+use launch::Cgroup;
 use rustix::thread::CapabilitySet;
 
 use super::{Item, Level};
@@ -60,8 +58,11 @@ fn missing(held: CapabilitySet) -> Vec<&'static str> {
 /// Whether a cgroup of version 2 can be made for a run.
 pub(super) fn cgroup() -> Item {
     const NAME: &str = "cgroup v2";
-    match Trial::make() {
-        Ok(trial) => Item::good(NAME, format!("writable at {}", trial.parent().display())),
+    match Cgroup::create() {
+        Ok(made) => {
+            let parent = made.path().parent().unwrap_or(made.path());
+            Item::good(NAME, format!("writable at {}", parent.display()))
+        }
         Err(why) => Item::failure(NAME, why, next_for_cgroup()),
     }
 }
@@ -78,14 +79,14 @@ fn next_for_cgroup() -> &'static str {
 /// Whether the kernel programs load and attach.
 pub(super) fn programs() -> Item {
     const NAME: &str = "kernel programs";
-    let trial = match Trial::make() {
-        Ok(trial) => trial,
+    let made = match Cgroup::create() {
+        Ok(made) => made,
         Err(why) => {
             return Item::failure(NAME, format!("cannot be tried: {why}"), next_for_cgroup());
         }
     };
     let next = "sudo tollgate check";
-    match Enforcement::attach(trial.folder.as_fd()) {
+    match Enforcement::attach(made.as_fd()) {
         Ok(_enforcement) => Item::good(NAME, "load and attach"),
         Err(error @ EbpfError::Kernel { .. }) => {
             Item::failure(NAME, error.to_string(), "upgrade the kernel, then: tollgate check")
@@ -129,45 +130,6 @@ fn judge_pod(nft: Option<&str>, bpffs: bool, cgroup: &Item, programs: &Item) -> 
         }
     };
     Item::warning(NAME, format!("mode {mode} at most; not kernel: {why}"), next)
-}
-
-/// A cgroup made to see whether one can be made. Named as those of runs are, so that what a crash
-/// leaves behind the next run sweeps away.
-struct Trial {
-    path: PathBuf,
-    folder: OwnedFd,
-}
-
-impl Trial {
-    fn make() -> Result<Self, String> {
-        let mut why = "no cgroup2 mount".to_owned();
-        for parent in launch::own_cgroup_folders().map_err(|error| error.to_string())? {
-            match Self::make_in(&parent) {
-                Ok(trial) => return Ok(trial),
-                Err(error) => why = format!("{}: {error}", parent.display()),
-            }
-        }
-        Err(why)
-    }
-
-    fn make_in(parent: &Path) -> std::io::Result<Self> {
-        let path = parent.join(format!("tollgate-{}-0", std::process::id()));
-        fs::create_dir(&path)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = rustix::fs::open(&path, flags, Mode::empty())?;
-        Ok(Self { path, folder })
-    }
-
-    fn parent(&self) -> &Path {
-        self.path.parent().unwrap_or(&self.path)
-    }
-}
-
-impl Drop for Trial {
-    fn drop(&mut self) {
-        // The next run sweeps away what cannot be removed now.
-        fs::remove_dir(&self.path).unwrap_or_default();
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 
 use rustix::termios::{
@@ -30,10 +30,10 @@ pub(super) fn read(from_file: Option<&Path>, name: &str) -> Result<Sealing, Fail
         return checked(&whole(stdin.lock()).map_err(failed)?);
     }
     let question = format!("the real key of {name} (not shown): ");
-    Out::stderr().raw(&crate::cli::out::harmless(&question))?;
-    let typed = hidden(&stdin);
+    let ask = || Out::stderr().raw(&crate::cli::out::harmless(&question));
+    let typed = hidden(stdin.as_fd(), ask);
     Out::stderr().raw("\n")?;
-    match typed.map_err(failed)? {
+    match typed? {
         Some(typed) => checked(&typed),
         None => Err(Failure::no("nothing was sealed")),
     }
@@ -47,13 +47,19 @@ fn whole(from: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(bytes)
 }
 
-/// One line of a terminal, which does not show it; `None` where it was broken off.
-fn hidden(stdin: &io::Stdin) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
-    let quiet = Quiet::on(stdin)?;
+/// One line of a terminal, which does not show it; `None` where it was broken off. It is asked for only once nothing is
+/// shown any more: who sees the question types.
+fn hidden(
+    terminal: BorrowedFd<'_>,
+    ask: impl FnOnce() -> Result<(), Failure>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Failure> {
+    let failed = |error| Failure::could_not(format!("standard input: {error}"));
+    let quiet = Quiet::on(terminal).map_err(failed)?;
+    ask()?;
     let mut typed = Zeroizing::new(Vec::with_capacity(LONGEST + 2));
     let mut byte = [0];
     let line = loop {
-        if rustix::io::read(stdin.as_fd(), &mut byte)? == 0 {
+        if rustix::io::read(terminal, &mut byte).map_err(|errno| failed(errno.into()))? == 0 {
             break true;
         }
         match byte[0] {
@@ -72,12 +78,12 @@ fn hidden(stdin: &io::Stdin) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 
 /// A terminal that shows nothing of what is typed; shows it again when dropped.
 struct Quiet<'a> {
-    terminal: &'a io::Stdin,
+    terminal: BorrowedFd<'a>,
     before: Termios,
 }
 
 impl<'a> Quiet<'a> {
-    fn on(terminal: &'a io::Stdin) -> io::Result<Self> {
+    fn on(terminal: BorrowedFd<'a>) -> io::Result<Self> {
         let before = tcgetattr(terminal)?;
         let mut quiet = before.clone();
         // Signals are taken as bytes, so that none ends the process with the terminal left quiet.
@@ -122,6 +128,8 @@ pub(super) fn checked(bytes: &[u8]) -> Result<Sealing, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+
     use super::*;
 
     #[test]
@@ -132,6 +140,24 @@ mod tests {
         {
             assert!(checked(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_typed_as_soon_as_it_is_asked_for_is_taken_and_not_shown() {
+        let how = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let keyboard = openpt(how).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let terminal = ioctl_tiocgptpeer(&keyboard, how).unwrap();
+        let asked = || tcgetattr(&terminal).unwrap().local_modes;
+        let shown = LocalModes::ECHO | LocalModes::ISIG;
+        assert!(asked().contains(shown), "a terminal begins by showing what is typed");
+        let typed = hidden(terminal.as_fd(), || {
+            assert!(!asked().intersects(shown), "it is asked for while it would be shown");
+            rustix::io::write(&keyboard, b"sk-typed\n").unwrap();
+            Ok(())
+        });
+        assert_eq!(**typed.unwrap().unwrap(), *b"sk-typed");
+        assert!(asked().contains(shown), "the terminal was left quiet");
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl<B: RequestBody> Link<B> {
             .max_buf_size(BUFFER)
             .handshake::<_, Tracked<B>>(TokioIo::new(io))
             .await?;
-        let wire = Wire::new(async { drop(connection.await) });
+        let wire = Wire::new(connection);
         Ok(Self::H1(H1 { sender, progress: Progress::new(), peer, wire }))
     }
 
@@ -132,8 +132,7 @@ impl<B: RequestBody> Link<B> {
             .handshake::<_, Tracked<B>>(TokioIo::new(io))
             .await?;
         // How the connection ends shows in the exchanges that use it.
-        let driver =
-            Arc::new(Driver(tokio::spawn(async { drop(connection.await) }).abort_handle()));
+        let driver = Arc::new(Driver(tokio::spawn(connection).abort_handle()));
         let place = Place::take(&Arc::new(AtomicUsize::new(0)));
         Ok(Self::H2(H2 { sender, place, peer, driver }))
     }

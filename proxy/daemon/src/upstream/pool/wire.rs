@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 /// What reads and writes, until it has ended.
-type Connection = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Connection = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
 #[derive(Default)]
 struct Slot(Mutex<Option<Connection>>);
@@ -48,7 +48,9 @@ impl Drop for Wire {
 
 impl Wire {
     /// How the connection ends shows in the exchange that uses it.
-    pub(super) fn new(connection: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(super) fn new(
+        connection: impl Future<Output = hyper::Result<()>> + Send + 'static,
+    ) -> Self {
         Self(Arc::new(Slot(Mutex::new(Some(Box::pin(connection))))))
     }
 

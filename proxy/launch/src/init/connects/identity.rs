@@ -43,6 +43,26 @@ impl Own {
         result
     }
 
+    /// Does something that needs no right of this process's.
+    pub(super) fn without_rights<T>(
+        &self,
+        act: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let result = self.give_rights_up().and_then(|()| act());
+        if rustix::thread::set_capabilities(None, self.capabilities).is_err() {
+            sys::exit_now(crate::OWN_FAILURE);
+        }
+        result
+    }
+
+    fn give_rights_up(&self) -> Result<(), Errno> {
+        let none = CapabilitySet::empty();
+        rustix::thread::set_capabilities(
+            None,
+            CapabilitySets { effective: none, ..self.capabilities },
+        )
+    }
+
     fn become_caller(&self, caller: &Caller) -> Result<(), Errno> {
         if caller.groups != self.groups {
             rustix::thread::set_thread_groups(&caller.groups)?;
@@ -53,11 +73,7 @@ impl Own {
         if caller.uid != self.uid {
             rustix::thread::set_thread_res_uid(None, caller.uid, None)?;
         }
-        let none = CapabilitySet::empty();
-        rustix::thread::set_capabilities(
-            None,
-            CapabilitySets { effective: none, ..self.capabilities },
-        )
+        self.give_rights_up()
     }
 
     fn become_oneself(&self, caller: &Caller) -> Result<(), Errno> {

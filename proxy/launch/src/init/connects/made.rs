@@ -13,7 +13,7 @@ use std::{
 use rustix::{
     fs::{AtFlags, StatxFlags},
     io::Errno,
-    net::{RecvFlags, SendFlags},
+    net::{RecvFlags, SendFlags, SocketAddrAny, netlink::SocketAddrNetlink},
 };
 
 use super::caller::Caller;
@@ -152,9 +152,12 @@ impl Lister {
         let mut answer = vec![0; 32 << 10];
         let mut found = false;
         loop {
-            let (_, length) = rustix::io::retry_on_intr(|| {
-                rustix::net::recv(&self.socket, answer.as_mut_slice(), RecvFlags::TRUNC)
+            let (_, length, sender) = rustix::io::retry_on_intr(|| {
+                rustix::net::recvfrom(&self.socket, answer.as_mut_slice(), RecvFlags::TRUNC)
             })?;
+            if !is_the_kernel(sender) {
+                continue;
+            }
             let part = answer.get(..length).ok_or(io::ErrorKind::InvalidData)?;
             match read(part, self.asked, sought)? {
                 Read { over: true, found: here } => return Ok(found || here),
@@ -162,6 +165,13 @@ impl Lister {
             }
         }
     }
+}
+
+/// Whoever has the right to configure a network, such as one of its own, can send to any socket of this kind in it.
+fn is_the_kernel(sender: Option<SocketAddrAny>) -> bool {
+    sender
+        .and_then(|sender| SocketAddrNetlink::try_from(sender).ok())
+        .is_some_and(|at| at.pid() == 0)
 }
 
 fn question(number: u32) -> Vec<u8> {

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 
 use super::{at, attach, attributes, bind, if_there, open_target};
 use crate::{plan::Plan, sys};
@@ -46,6 +46,16 @@ fn set_aside(plan: &Plan) -> Result<Vec<(PathBuf, OwnedFd)>, String> {
     }
     aside.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(aside)
+}
+
+/// Keeps a folder, or a link, where it is. One that is a mount already stays as it is.
+pub(super) fn hold(path: &Path) -> io::Result<()> {
+    let Some(target) = if_there(open_itself(path))? else { return Ok(()) };
+    let stat = rustix::fs::statx(&target, "", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+    if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(());
+    }
+    attach(&bind(&target, true)?, &target)
 }
 
 fn keep_one(path: &Path, fixed: bool) -> io::Result<()> {

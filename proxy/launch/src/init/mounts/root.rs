@@ -6,8 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{absent, at, attach, bind, if_there, open_target, read_only};
-use crate::{mountinfo, plan::Plan};
+use super::{absent, at, attach, bind, if_there, open_target, places::hold, read_only};
+use crate::{
+    mountinfo,
+    plan::{Plan, Text},
+};
 
 /// Programs and configuration of the system, which others execute or read.
 const SYSTEM: &[&str] = &[
@@ -23,7 +26,22 @@ const SYSTEM: &[&str] = &[
     "/opt",
     "/var/lib",
     "/var/spool",
+    // Rules and units that udev, systemd and others read while they run.
+    "/run",
+    // Whose entries, homes of others, belong to them, and can be renamed by uid 0 all the same.
+    "/home",
+    "/var/home",
+    // Stores of packages.
+    "/nix",
+    "/gnu",
+    "/snap",
 ];
+
+/// Of those, what every program may write to: locks, and the runtime folder of uid 0.
+const IMPLIED: &[&str] = &["/run/lock", "/run/shm", "/run/user/0"];
+
+/// Folders of uid 0 whose entries are the system's, but stay writable themselves.
+const HELD: &[&str] = &["/", "/var"];
 
 /// Below these even the working folder stays read-only unless `--write` names it.
 const NEVER_IMPLIED: &[&str] =
@@ -58,8 +76,7 @@ const KERNEL_KINDS: &[&str] = &[
 
 /// Where the outside has mounted such file systems.
 pub(super) fn kernel_file_systems() -> io::Result<Vec<PathBuf>> {
-    let mounts = mountinfo::read(&std::fs::read_to_string("/proc/self/mountinfo")?);
-    Ok(mounts
+    Ok(mountinfo::mounts()?
         .into_iter()
         .filter(|mounted| KERNEL_KINDS.contains(&mounted.kind.as_str()))
         .map(|mounted| mounted.point)
@@ -70,9 +87,10 @@ pub(super) fn kernel_file_systems() -> io::Result<Vec<PathBuf>> {
 pub(super) fn system_read_only(plan: &Plan) -> Result<(), String> {
     let system = canonical(SYSTEM);
     let never = canonical(NEVER_IMPLIED);
-    let implied = std::iter::once(&plan.folder).chain(&plan.home);
+    let implied = std::iter::once(&plan.folder).chain(&plan.home).map(Text::as_path);
     let implied = implied
-        .filter_map(|text| text.as_path().canonicalize().ok())
+        .chain(IMPLIED.iter().map(Path::new))
+        .filter_map(|path| path.canonicalize().ok())
         .filter(|path| !is_below(path, &never));
     let named = plan.write.iter().filter_map(|text| text.as_path().canonicalize().ok());
     let mut kept: Vec<(PathBuf, OwnedFd)> = Vec::new();
@@ -93,6 +111,22 @@ pub(super) fn system_read_only(plan: &Plan) -> Result<(), String> {
         open_target(&path)
             .and_then(|target| attach(&aside, &target))
             .map_err(at("keeping writable", &path))?;
+    }
+    Ok(())
+}
+
+/// Keeps each folder and link of [`HELD`] where it is: `/bin` is a link on most systems, and `/home` a folder, and both
+/// could be put aside for others of their name.
+pub(super) fn system_held() -> Result<(), String> {
+    for folder in HELD.iter().map(Path::new) {
+        let failed = |error| at("looking through", folder)(error);
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() || kind.is_symlink() {
+                hold(&entry.path()).map_err(at("holding", &entry.path()))?;
+            }
+        }
     }
     Ok(())
 }

@@ -83,3 +83,22 @@ fn the_kernel_lists_what_is_bound_and_nothing_else() {
         assert_eq!(lister.lists(&[key(name)]).unwrap(), listed, "{name}");
     }
 }
+
+#[test]
+#[expect(clippy::print_stderr, reason = "says aloud what it cannot test")]
+fn only_the_kernel_is_believed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("NOT TESTED: needs root");
+        return;
+    }
+    let mut lister = Lister::new(sockets::lister().unwrap());
+    rustix::net::bind(&lister.socket, &SocketAddrNetlink::new(0, 0)).unwrap();
+    let at = rustix::net::getsockname(&lister.socket).unwrap();
+    let somebody = sockets::lister().unwrap();
+    // A file that no socket has, said to have one, and that being all; before the kernel has been asked.
+    let over = [20, 0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let nobodys = Key { device: 0xfff, inode: 1 };
+    let said = [&message(1, 1, LISTENING, nobodys)[..], &over].concat();
+    rustix::net::sendto(&somebody, &said, SendFlags::empty(), &at).unwrap();
+    assert!(!lister.lists(&[nobodys]).unwrap());
+}
