@@ -58,7 +58,7 @@ pub use flood::{
 pub use ledger::{Announcement, Ledger, Loss, Status, TornTail};
 pub use open::{Behind, Opened};
 pub use options::{Clock, MIN_SEGMENT, Options, Poisoned, RestoreError, SEGMENT, View};
-pub use queue::{CROWDED, MAX_WAITING, RIDE, Receipt, SPACING, Urgency};
+pub use queue::{MAX_WAITING, RIDE, Receipt, SPACING, Urgency};
 pub use reader::Reader;
 pub use seal::{MasterKey, Random};
 pub use verify::{Fault, Report, verify};
