@@ -9,6 +9,7 @@ mod egress;
 mod exempt;
 mod ingress;
 mod outbound;
+mod remember;
 mod text;
 
 use std::fmt;
@@ -204,6 +205,9 @@ impl Floor {
         let mut table = Table::new("inet");
         table.counters.extend([DROPPED_OUT, DROPPED_IN, DROPPED_FORWARD, PROBE_PASSED]);
         if self.mode != Mode::Kernel {
+            table.sets.extend(remember::sets());
+            // Before the rule that jumps there.
+            table.chains.push(remember::chain());
             table.chains.push(exempt::chain(self));
             table.chains.extend(outbound::chains(self));
         }

@@ -185,6 +185,12 @@ impl Scene {
         &self.obstacles
     }
 
+    /// The program that reads and changes the rules.
+    #[must_use]
+    pub const fn nft(&self) -> &Nft {
+        &self.nft
+    }
+
     /// The network.
     #[must_use]
     pub const fn network(&self) -> &Network {

@@ -1,6 +1,9 @@
 # What all scripts that bring containers up share: podman's state, the provider, what an agent asks, and how it is said
 # what was found out. Sourced, with repository, binaries and here set.
 
+# The way of whoever runs the tests to the world is none here.
+unset http_proxy https_proxy ftp_proxy all_proxy no_proxy HTTP_PROXY HTTPS_PROXY FTP_PROXY ALL_PROXY NO_PROXY
+
 # The state of podman is in the folder of the run.
 with_podman() {
   export CONTAINERS_STORAGE_CONF=$here/storage.conf CONTAINERS_CONF=$here/containers.conf

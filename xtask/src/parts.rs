@@ -104,7 +104,7 @@ pub(crate) fn parts() -> Result<()> {
 }
 
 /// Where the recipes lie: `shared/parts` beside the clone, or beside a folder that the clone lies in.
-fn recipes() -> Result<Option<PathBuf>> {
+pub(crate) fn recipes() -> Result<Option<PathBuf>> {
     let root = shell::root()?;
     Ok(root.ancestors().skip(1).map(|dir| dir.join("shared/parts")).find(|dir| dir.is_dir()))
 }

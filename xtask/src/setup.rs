@@ -218,11 +218,13 @@ fn containers() -> Result<()> {
 
 /// The conformance test of HTTP/2, built where its pinned modules and Go are at hand; the test says when it is not.
 fn h2spec() -> Result<()> {
-    let parts = shell::root()?.join("../shared/parts/h2spec");
-    if !parts.is_dir() || !shell::has("go") {
-        say(format_args!("h2spec: not built, for want of {} or go", parts.display()));
+    let found = parts::recipes()?.map(|parts| parts.join("h2spec")).filter(|parts| parts.is_dir());
+    let Some(parts) = found.filter(|_| shell::has("go")) else {
+        say(format_args!(
+            "h2spec: not built, for want of Go or shared/parts/h2spec beside the clone"
+        ));
         return Ok(());
-    }
+    };
     let (module, sums) = (parts.join("go.mod"), parts.join("go.sum"));
     let dir = shell::cache()?.join("h2spec");
     step(&dir, &[&module, &sums], || {

@@ -1,6 +1,6 @@
 //! What leaves: decided after routing and address translation, by the interface that is really taken.
 
-use super::{DROPPED_FORWARD, DROPPED_OUT, Floor, PROBE_PASSED, text::Chain};
+use super::{DROPPED_FORWARD, DROPPED_OUT, Floor, PROBE_PASSED, remember, text::Chain};
 use crate::{mode::Mode, ports::MARK};
 
 /// Neighbour discovery of the kernel itself, which no socket owns; without it IPv6 has no neighbours.
@@ -11,19 +11,23 @@ pub(super) const NEIGHBOURS_OUT: &str =
 const DOCUMENTATION: [&str; 2] = ["ip daddr 192.0.2.0/24", "ip6 daddr 2001:db8::/32"];
 
 pub(super) fn chains(floor: &Floor) -> [Chain; 2] {
+    // Programs tell what they refuse, and by which process.
+    let remember = (floor.mode != Mode::Kernel).then(|| format!("jump {}", remember::CHAIN));
     let mut out = Chain::new("leave", "type filter hook postrouting priority 300; policy drop;")
-        .rule("oifname \"lo\" accept")
+        .rule("oifname \"lo\" accept");
+    if let Some(remember) = &remember {
+        out = out.rule(format!("meta skuid != {} {remember}", floor.gate.uid));
+    }
+    let mut out = out
         .rule(of_others(floor.gate.uid, DROPPED_OUT))
         .rule(format!("ip saddr 127.0.0.0/8 counter name {DROPPED_OUT} drop"))
         .rule(format!("ip6 saddr ::1 counter name {DROPPED_OUT} drop"));
     for network in DOCUMENTATION {
         out = out.rule(format!("meta mark {MARK:#x} {network} counter name {PROBE_PASSED} drop"));
     }
-    let out = marked(floor.mode)
-        .into_iter()
-        .fold(out, Chain::rule)
-        .rule(NEIGHBOURS_OUT)
-        .rule(format!("counter name {DROPPED_OUT}"));
+    let out = marked(floor.mode).into_iter().fold(out, Chain::rule).rule(NEIGHBOURS_OUT);
+    let out =
+        remember.into_iter().fold(out, Chain::rule).rule(format!("counter name {DROPPED_OUT}"));
     let through = Chain::new("pass", "type filter hook forward priority 0; policy drop;")
         .rule(format!("counter name {DROPPED_FORWARD}"));
     [out, through]

@@ -44,8 +44,7 @@ fn own() -> Chain {
 pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
     let enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
         .rule(foreign_on_loopback(floor.mode));
-    let enter = stolen(floor).into_iter().fold(enter, Chain::rule);
-    let enter = enter.rule("iifname \"lo\" accept");
+    let enter = stolen(floor).into_iter().fold(enter, Chain::rule).rule("iifname \"lo\" accept");
     let mut enter = asked(&floor.askers).into_iter().fold(enter, Chain::rule);
     if !floor.inbound.is_empty() {
         enter = enter.rule(format!("tcp dport {INBOUND} ct status dnat accept"));

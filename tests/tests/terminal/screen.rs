@@ -84,7 +84,7 @@ impl Screen {
             ensure!(settled < SETTLED, "{what:?} was not shown, and all that ran has ended");
             Ok(false)
         })
-        .with_context(|| format!("the screen:\n{shown}"))?;
+        .with_context(|| format!("the screen:\n{}", shown.trim_end()))?;
         Ok(shown)
     }
 
