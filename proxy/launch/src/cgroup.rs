@@ -7,12 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, OFlags};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags},
+    io::Errno,
+};
 
 /// What every run's folder is called, before its front's process id and start time.
 const PREFIX: &str = "tollgate-";
 
-/// A cgroup v2 folder of one run; removed when dropped.
+/// A cgroup v2 folder of one run; removed when dropped. Its descriptor holds a lock that says it is in use, also to
+/// processes of other PID namespaces.
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
@@ -39,13 +43,19 @@ impl Cgroup {
     fn create_in(parent: &Path) -> io::Result<Self> {
         let pid = std::process::id();
         let path = parent.join(format!("{PREFIX}{pid}-{}", started(pid)?));
-        fs::create_dir(&path)?;
-        let folder = rustix::fs::open(
-            &path,
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        Ok(Self { path, folder })
+        loop {
+            match fs::create_dir(&path) {
+                // One of that name is a run's in another PID namespace, or is being swept away.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && sweep_one(&path) => {}
+                made => made?,
+            }
+            let Some(folder) = opened(&path)? else { continue };
+            rustix::fs::flock(&folder, FlockOperation::LockExclusive)?;
+            // Whoever held the lock until now may have removed what nobody had claimed yet.
+            if is_at(&folder, &path)? {
+                return Ok(Self { path, folder });
+            }
+        }
     }
 
     /// Where it is.
@@ -128,21 +138,50 @@ fn folders(mounts: &[CgroupMount], own: &Path) -> Vec<PathBuf> {
     all.map(|mount| mount.folder_of(own).unwrap_or_else(|| mount.point.clone())).collect()
 }
 
-/// Removes the folders of runs whose front has ended; one in use cannot be removed.
+/// Removes the folders of runs that have ended; one in use cannot be removed.
 fn sweep(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some((pid, start)) =
-            name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'))
-        else {
-            continue;
-        };
-        let alive =
-            pid.parse().is_ok_and(|pid| started(pid).is_ok_and(|at| at.to_string() == start));
-        if !alive {
-            crate::sys::tolerate(fs::remove_dir(entry.path()));
+        let of_a_run = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'))
+            .is_some_and(|(pid, start)| [pid, start].iter().all(|word| is_number(word)));
+        if of_a_run {
+            sweep_one(&entry.path());
         }
+    }
+}
+
+fn is_number(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Removes the folder of a run if nobody has it locked: its process may be of another PID namespace and unknown here,
+/// so that its number says nothing. Whether it is gone.
+fn sweep_one(path: &Path) -> bool {
+    let Ok(Some(folder)) = opened(path) else { return !path.exists() };
+    rustix::fs::flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && fs::remove_dir(path).is_ok()
+}
+
+/// A folder, if it is there.
+fn opened(path: &Path) -> io::Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether this folder is still the one of that path.
+fn is_at(folder: &OwnedFd, path: &Path) -> io::Result<bool> {
+    let (ours, there) = (rustix::fs::fstat(folder)?, rustix::fs::stat(path));
+    match there {
+        Ok(there) => Ok((ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -157,6 +196,50 @@ fn started(pid: u32) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_swept_away_once_nobody_holds_it_whoever_its_process_is() {
+        let parent = tempfile::tempdir().unwrap();
+        // No process of this machine has that number, as one of another PID namespace may not have here.
+        let path = parent.path().join("tollgate-4194999-7");
+        fs::create_dir(&path).unwrap();
+        let held = opened(&path).unwrap().unwrap();
+        rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+        sweep(parent.path());
+        assert!(path.exists(), "a run lost its folder");
+        drop(held);
+        sweep(parent.path());
+        assert!(!path.exists(), "what a killed run left is still there");
+    }
+
+    #[test]
+    fn what_is_no_runs_folder_is_left_alone() {
+        let parent = tempfile::tempdir().unwrap();
+        let names = ["tollgate-gate-1", "tollgate-1", "tollgate-1-", "other-1-2"];
+        for name in names {
+            fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        sweep(parent.path());
+        assert!(names.iter().all(|name| parent.path().join(name).exists()));
+    }
+
+    #[test]
+    fn a_folder_that_is_made_while_others_sweep_is_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    sweep(parent.path());
+                }
+            });
+            for _ in 0..2_000 {
+                let made = Cgroup::create_in(parent.path()).unwrap();
+                assert!(is_at(&made.folder, &made.path).unwrap(), "it was swept away");
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
 
     const HYBRID: &str = "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n\
                           32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu\n";
