@@ -239,6 +239,15 @@ fn a_refused_name_is_asked_of_no_name_server() -> Result<()> {
     Ok(())
 }
 
+/// Sends the same datagram again and again, and says how often it was refused.
+const FLOOD: &str = "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+n = 0
+while n < 50000:
+    try: s.sendto(b'x', ('203.0.113.1', 443))
+    except PermissionError: n += 1
+print(n)";
+
 /// Who tries often enough that the kernel's ring is full hides nothing: each attempt counts.
 #[test]
 fn attempts_that_are_too_many_to_be_told_apart_are_counted() -> Result<()> {
@@ -246,13 +255,6 @@ fn attempts_that_are_too_many_to_be_told_apart_are_counted() -> Result<()> {
     if By::in_this_suite() != By::Root {
         return Ok(());
     }
-    const FLOOD: &str = "import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-n = 0
-while n < 50000:
-    try: s.sendto(b'x', ('203.0.113.1', 443))
-    except PermissionError: n += 1
-print(n)";
     let stand = Stand::new()?;
     let outcome = stand.gate(&[])?.run(["python3", "-c", FLOOD])?;
     ensure!(outcome.stdout == "50000\n", "{outcome:?}");
