@@ -25,12 +25,6 @@ pub const CHOWN: Need = Need {
     name: "CHOWN",
     what: "to give the maps and the pod file to the gate's user",
 };
-/// To read again what was given away.
-pub const DAC_OVERRIDE: Need = Need {
-    capability: CapabilitySet::DAC_OVERRIDE,
-    name: "DAC_OVERRIDE",
-    what: "to read the pod file and the maps, which are the gate's user's alone",
-};
 /// To enter another network or make a mount namespace, as a node's agent.
 pub const SYS_ADMIN: Need = Need {
     capability: CapabilitySet::SYS_ADMIN,

@@ -9,9 +9,12 @@ mod egress;
 mod exempt;
 mod ingress;
 mod outbound;
+mod remember;
 mod text;
 
 use std::fmt;
+
+use ipnet::IpNet;
 
 use crate::{mode::Mode, ports};
 use text::Table;
@@ -40,6 +43,7 @@ pub struct Floor {
     devices: bool,
     gate: Exempt,
     inbound: Vec<u16>,
+    askers: Vec<IpNet>,
 }
 
 /// By what the gate is known to the floor.
@@ -150,13 +154,20 @@ impl Floor {
         let mut inbound = inbound.to_vec();
         inbound.sort_unstable();
         inbound.dedup();
-        Ok(Self { mode, interfaces, devices: true, gate, inbound })
+        Ok(Self { mode, interfaces, devices: true, gate, inbound, askers: Vec::new() })
     }
 
     /// The same for a kernel that cannot look at what leaves an interface (before 5.16): packet sockets pass it.
     #[must_use]
     pub fn without_devices(mut self) -> Self {
         self.devices = false;
+        self
+    }
+
+    /// The same, where only these may ask for the gate's health and its counts; without any, everybody may.
+    #[must_use]
+    pub fn asked_from(mut self, askers: &[IpNet]) -> Self {
+        self.askers = askers.to_vec();
         self
     }
 
@@ -194,6 +205,9 @@ impl Floor {
         let mut table = Table::new("inet");
         table.counters.extend([DROPPED_OUT, DROPPED_IN, DROPPED_FORWARD, PROBE_PASSED]);
         if self.mode != Mode::Kernel {
+            table.sets.extend(remember::sets());
+            // Before the rule that jumps there.
+            table.chains.push(remember::chain());
             table.chains.push(exempt::chain(self));
             table.chains.extend(outbound::chains(self));
         }

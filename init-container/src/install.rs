@@ -22,6 +22,7 @@ use crate::{
     pod_file::{PodFile, PodFileError, Said, Xdp},
     ports,
     probes::{self, AF_XDP, Finding, Outcome},
+    state::{self, StateError},
 };
 
 pub use exempt::Gate;
@@ -61,6 +62,9 @@ pub enum InstallError {
     /// The gate cannot be told.
     #[error(transparent)]
     PodFile(#[from] PodFileError),
+    /// The gate has no place for its state.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The kernel does not tell.
     #[error("cannot find out {what}: {source}")]
     Io {
@@ -121,6 +125,9 @@ pub fn install(options: &Options) -> Result<Report, InstallError> {
         xdp,
         meshes: meshes.iter().map(|mesh| mesh.name.to_owned()).collect(),
     };
+    if let Some(state) = &options.state {
+        state::prepare(state, options.gate_uid, options.gate_gid)?;
+    }
     // Without the file no gate starts: there is none where a way round was seen.
     if probes::hold(&probes) {
         let file = PodFile::succeeding(&options.pod_file, said.clone())?;
@@ -140,6 +147,7 @@ pub fn install(options: &Options) -> Result<Report, InstallError> {
         xdp,
         meshes,
         weaker,
+        state: options.state.clone(),
         next: scene.gate.next(choice.mode),
         probes,
         millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -177,6 +185,12 @@ impl Scene {
         &self.obstacles
     }
 
+    /// The program that reads and changes the rules.
+    #[must_use]
+    pub const fn nft(&self) -> &Nft {
+        &self.nft
+    }
+
     /// The network.
     #[must_use]
     pub const fn network(&self) -> &Network {
@@ -205,7 +219,8 @@ impl Scene {
     /// When there is none with these ports.
     pub fn floor(&self, mode: Mode, options: &Options) -> Result<Floor, FloorError> {
         let gate = Exempt { uid: options.gate_uid, cgroup: self.gate.exempt() };
-        Floor::new(mode, &self.network.interfaces, gate, &options.inbound)
+        let floor = Floor::new(mode, &self.network.interfaces, gate, &options.inbound)?;
+        Ok(floor.asked_from(&options.health_from))
     }
 
     /// Why the kernel would not take the floor of a mode, even without what only newer kernels have.

@@ -14,4 +14,5 @@ pub mod pod_file;
 pub mod ports;
 pub mod probes;
 pub mod remove;
+pub mod state;
 pub mod validate;

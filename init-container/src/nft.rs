@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
@@ -12,7 +13,7 @@ use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::floor::TABLE;
 
@@ -53,6 +54,21 @@ pub enum NftError {
 
 /// Packets by counter name.
 pub type Counters = BTreeMap<String, u64>;
+
+/// What the floor dropped of somebody's sockets to one destination, in the modes without programs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Refused {
+    /// Who tried.
+    pub uid: u32,
+    /// The number of the protocol (`/etc/protocols`).
+    pub protocol: u16,
+    /// Where to.
+    pub destination: IpAddr,
+    /// Which port; 0 where the protocol has none.
+    pub port: u16,
+    /// How many packets.
+    pub packets: u64,
+}
 
 impl Nft {
     /// Finds the program.
@@ -100,6 +116,22 @@ impl Nft {
         let ours = list.nftables.into_iter().filter_map(|item| item.counter);
         let ours = ours.filter(|counter| counter.table == TABLE);
         Ok(ours.map(|counter| (counter.name, counter.packets)).collect())
+    }
+
+    /// What the floor remembers of what it dropped; nothing where there is none, or where programs tell it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn refused(&self) -> Result<Vec<Refused>, NftError> {
+        if self.counters()?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let output = self.run(&["-j", "-n", "list", "sets", "table", "inet", TABLE], "")?;
+        let list: List = serde_json::from_slice(&output.stdout)?;
+        let sets = list.nftables.into_iter().filter_map(|item| item.set);
+        let mut all: Vec<_> = sets.flat_map(|set| set.elem).map(|item| item.elem.into()).collect();
+        all.sort();
+        Ok(all)
     }
 
     /// The names of all chains in the network of the calling thread.
@@ -179,6 +211,41 @@ struct List {
 struct Item {
     counter: Option<Counter>,
     chain: Option<Named>,
+    set: Option<Set>,
+}
+
+#[derive(Deserialize)]
+struct Set {
+    #[serde(default)]
+    elem: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    elem: Entry,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    val: Value,
+    counter: Count,
+}
+
+#[derive(Deserialize)]
+struct Value {
+    concat: (u32, u16, IpAddr, u16),
+}
+
+#[derive(Deserialize)]
+struct Count {
+    packets: u64,
+}
+
+impl From<Entry> for Refused {
+    fn from(Entry { val, counter }: Entry) -> Self {
+        let (uid, protocol, destination, port) = val.concat;
+        Self { uid, protocol, destination, port, packets: counter.packets }
+    }
 }
 
 #[derive(Deserialize)]

@@ -10,6 +10,7 @@ mod processes;
 use std::{
     fs::{self, DirBuilder, File},
     io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
 };
@@ -99,7 +100,7 @@ pub fn install(target: &Target, options: &Options) -> Result<Report, NodeError> 
     if own.is_ok_and(|own| own == inode) {
         return Err(NodeError::Own(target.network.display().to_string()));
     }
-    let (whole, gate) = folders(&tree, &target.pod)?;
+    let Folders { whole, gate, pod, _lock } = Folders::make(&tree, &target.pod)?;
     let options = Options {
         cgroups: vec![whole.clone()],
         gate_cgroup: Some(gate.clone()),
@@ -110,10 +111,10 @@ pub fn install(target: &Target, options: &Options) -> Result<Report, NodeError> 
     let installed = within(&network, &target.network, || install::install(&options))??;
     let (mut to_gate, mut to_pod) = (Vec::new(), Vec::new());
     for _ in 0..PASSES {
-        let sorted = processes::sort(&options.view.processes, inode, target.gate)
+        let sorted = processes::sort(&options.view.processes, inode, target.gate, &pod)
             .map_err(failed("list", &options.view.processes))?;
         let moved = processes::transfer(&sorted.gate, &gate)?;
-        let others = processes::transfer(&sorted.others, &whole.join("pod"))?;
+        let others = processes::transfer(&sorted.others, &pod)?;
         let settled = moved.is_empty() && others.is_empty();
         to_gate.extend(moved);
         to_pod.extend(others);
@@ -129,30 +130,85 @@ pub(crate) fn sweep(tree: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(tree.join(FOLDER)) else { return Vec::new() };
     let mut removed = Vec::new();
     for pod in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+        // Somebody is at work there, and its processes come in a moment.
+        if !File::open(&pod).is_ok_and(|folder| folder.try_lock().is_ok()) {
+            continue;
+        }
+        // A gate's container that ended is not yet a pod that did.
+        if is_populated(&pod) {
+            continue;
+        }
         // The kernel removes no cgroup that has processes, and none below which one is left.
-        let emptied = ["gate", "pod"].iter().all(|name| {
-            let below = pod.join(name);
-            !below.exists() || fs::remove_dir(below).is_ok()
-        });
-        if emptied && fs::remove_dir(&pod).is_ok() {
+        if remove_below(&pod) && fs::remove_dir(&pod).is_ok() {
             removed.push(pod);
         }
     }
     removed
 }
 
-/// Makes the pod's folders; which is the whole one, and which the gate's.
-fn folders(tree: &Tree, pod: &str) -> Result<(PathBuf, PathBuf), NodeError> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    if pod.is_empty() || !pod.chars().all(plain) {
-        return Err(NodeError::Name(pod.to_owned()));
+/// Whether there is a process in the cgroup or below; where the kernel does not tell there is.
+fn is_populated(cgroup: &Path) -> bool {
+    let events = fs::read_to_string(cgroup.join("cgroup.events"));
+    !events.is_ok_and(|events| events.lines().any(|line| line == "populated 0"))
+}
+
+/// Removes the folders in it, which a container may have made more of in its own, and says whether none is left.
+fn remove_below(cgroup: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(cgroup) else { return false };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .all(|path| remove_below(&path) && fs::remove_dir(&path).is_ok())
+}
+
+/// How often the folders are made anew, because somebody took them for those of a pod that is gone.
+const TRIES: usize = 10;
+
+/// A pod's folders, which nobody collects until this is dropped.
+struct Folders {
+    whole: PathBuf,
+    gate: PathBuf,
+    pod: PathBuf,
+    _lock: File,
+}
+
+impl Folders {
+    /// Makes them where they are not there.
+    fn make(tree: &Tree, pod: &str) -> Result<Self, NodeError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+        if pod.is_empty() || !pod.chars().all(plain) {
+            return Err(NodeError::Name(pod.to_owned()));
+        }
+        let whole = tree.root().join(FOLDER).join(pod);
+        for _ in 0..TRIES {
+            if let Some(lock) = Self::held(&whole).map_err(failed("make", &whole))? {
+                let (gate, pod) = (whole.join("gate"), whole.join("pod"));
+                for folder in [&gate, &pod] {
+                    let made = DirBuilder::new().recursive(true).create(folder);
+                    made.map_err(failed("make", folder))?;
+                }
+                return Ok(Self { whole, gate, pod, _lock: lock });
+            }
+        }
+        Err(failed("make", &whole)(io::Error::other("somebody removes it again and again")))
     }
-    let whole = tree.root().join(FOLDER).join(pod);
-    let gate = whole.join("gate");
-    for folder in [&gate, &whole.join("pod")] {
-        DirBuilder::new().recursive(true).create(folder).map_err(failed("make", folder))?;
+
+    /// The folder, held; nothing where it was removed before that.
+    fn held(whole: &Path) -> io::Result<Option<File>> {
+        let gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        let made = DirBuilder::new().recursive(true).create(whole).and_then(|()| File::open(whole));
+        let folder = match made {
+            Err(error) if gone(&error) => return Ok(None),
+            made => made?,
+        };
+        folder.lock()?;
+        let there = match fs::metadata(whole) {
+            Err(error) if gone(&error) => return Ok(None),
+            there => there?,
+        };
+        Ok((there.ino() == folder.metadata()?.ino()).then_some(folder))
     }
-    Ok((whole, gate))
 }
 
 /// Does `work` on a thread in that network.

@@ -20,7 +20,7 @@ use std::{
 use ebpf::sockets;
 
 pub use shared::Shared;
-pub(crate) use shared::members;
+pub(crate) use shared::{all_members, members};
 pub(crate) use tree::own_id;
 pub use tree::{HOST, Tree};
 

@@ -32,7 +32,7 @@ kubelet
 world
 said node "$(until_true sh -c "'$kube/kubectl' --cache-dir='$here/kubectl' get node node | grep -q ' Ready'" && k get node node --no-headers)"
 
-configuration . /var/lib/tollgate/state
+configuration . /var/lib/tollgate
 for namespace in ordinary bare shared; do
   k create namespace $namespace
   k -n $namespace create configmap tollgate --from-file=tollgate.yaml --from-file=bot.yaml --from-file=provider-ca.pem
@@ -49,7 +49,7 @@ k kustomize manifests >ordinary.yaml
 n() { k -n "$namespace" "$@"; }
 of() { n get pod agent -o jsonpath="$1"; }
 logs() { n logs agent -c "$1" 2>&1; }
-in_gate() { n exec -i agent -c tollgate -- /opt/bin/tollgate "$@" --state /var/lib/tollgate/state; }
+in_gate() { n exec -i agent -c tollgate -- /opt/bin/tollgate "$@" --state /var/lib/tollgate; }
 as() { local who=$1 ; shift; n exec -i agent -c "$who" -- "$@"; }
 
 # start NAMESPACE MANIFEST: the pod, until its agent runs; how long that took.

@@ -35,9 +35,10 @@ mkdir -p pod tmp config/policy state ca
 cp provider-ca.pem config/
 configuration config /var/lib/tollgate
 mv config/bot.yaml config/policy/
-chown -R 16801:16801 state pod
+chown -R 16801:16801 pod
 chmod 0755 config config/policy
-chmod 0700 state
+# As a kubelet makes an emptyDir.
+chmod 0777 state
 
 # container NAME CAPABILITIES FLAGS… -- COMMAND…: one of the pod.
 container() {
@@ -53,7 +54,8 @@ container() {
 install() {
   container "install-$1" BPF,NET_ADMIN,CHOWN,DAC_OVERRIDE --rm --security-opt seccomp=unconfined --security-opt no-new-privileges \
     -v /sys/fs/cgroup:/host/sys/fs/cgroup:ro -v /sys/fs/bpf:/sys/fs/bpf -v "$here/pod:/run/tollgate" \
-    -- /opt/bin/tollgate-init install --pod $POD --gate-holds-xdp --inbound 8080 "${@:2}"
+    -v "$here/state:/var/lib/tollgate" \
+    -- /opt/bin/tollgate-init install --pod $POD --gate-holds-xdp --inbound 8080 --state /var/lib/tollgate "${@:2}"
 }
 # It holds the AF_XDP queues, for which it needs this one capability: root in another container has it too by default.
 gate() {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
+use e2e::by::By;
 use e2e::harness::{LIMIT, Stand};
 use e2e::process::Running;
 use e2e::proofs::{SOON, python, until};
@@ -235,5 +236,29 @@ fn a_refused_name_is_asked_of_no_name_server() -> Result<()> {
         Ok(site.arrived()?.iter().any(|frame| is(frame, 17, "53")).then_some(()))
     })?;
     drop(run);
+    Ok(())
+}
+
+/// Sends the same datagram again and again, and says how often it was refused.
+const FLOOD: &str = "import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+n = 0
+while n < 50000:
+    try: s.sendto(b'x', ('203.0.113.1', 443))
+    except PermissionError: n += 1
+print(n)";
+
+/// Who tries often enough that the kernel's ring is full hides nothing: each attempt counts.
+#[test]
+fn attempts_that_are_too_many_to_be_told_apart_are_counted() -> Result<()> {
+    // Without root nftables refuse, and tell nobody.
+    if By::in_this_suite() != By::Root {
+        return Ok(());
+    }
+    let stand = Stand::new()?;
+    let outcome = stand.gate(&[])?.run(["python3", "-c", FLOOD])?;
+    ensure!(outcome.stdout == "50000\n", "{outcome:?}");
+    ensure!(outcome.stderr.contains("50,000 attempts past the gate were refused"), "{outcome:?}");
+    ensure!(outcome.stderr.contains("datagram (too many to tell apart)"), "{outcome:?}");
     Ok(())
 }

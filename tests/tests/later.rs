@@ -16,6 +16,8 @@ C=$1
 put() { mkdir -p "$(dirname "$1")"; printf '%s\n' "$2" >> "$1"; chmod +x "$1"; }
 for file in ~/.bashrc ~/.bash_profile ~/.profile ~/.zshrc; do put "$file" "touch $C"; done
 put ~/bin/ls "#!/bin/sh"; put ~/bin/ls "touch $C"
+put "$(python3 -m site --user-site)/usercustomize.py" "import os; os.system('touch $C')"
+put ~/.npm-global/lib/node_modules/tool/cli "touch $C"
 put .git/hooks/post-index-change "#!/bin/sh"; put .git/hooks/post-index-change "touch $C"
 put .git/hooks/pre-commit "#!/bin/sh"; put .git/hooks/pre-commit "touch $C"
 git config core.fsmonitor "touch $C; false"
@@ -30,7 +32,7 @@ true
 "##;
 
 /// What the user does next.
-const AFTERWARDS: &str = "bash -l -c true; bash -i -c 'ls' </dev/null; cd ~/work && git status && touch a && \
+const AFTERWARDS: &str = "bash -l -c true; bash -i -c 'ls' </dev/null; python3 -c pass; tool; cd ~/work && git status && touch a && \
                           git add a && git commit -m x; git -C sub status; command -v direnv >/dev/null && \
                           direnv exec . true; true";
 
@@ -42,7 +44,10 @@ struct Desk {
 impl Desk {
     fn new() -> Result<Self> {
         let desk = Self { stand: Stand::new()? };
-        let set_up = "cd && mkdir bin && touch .bashrc .bash_profile .profile .zshrc .gitconfig bin/mine && git init -q ~/work && cd ~/work && git init -q sub && git config user.name a && \
+        let set_up = "cd && mkdir bin && touch .bashrc .bash_profile .profile .zshrc .gitconfig bin/mine && \
+                      mkdir -p \"$(python3 -m site --user-site)\" .npm-global/lib/node_modules/tool && \
+                      echo '#!/bin/sh' > .npm-global/lib/node_modules/tool/cli && chmod +x .npm-global/lib/node_modules/tool/cli && \
+                      ln -s ../.npm-global/lib/node_modules/tool/cli bin/tool && git init -q ~/work && cd ~/work && git init -q sub && git config user.name a && \
                       git config user.email a@b && echo sub > .gitignore && touch .envrc && git add . && \
                       git commit -qm x && if command -v direnv; then direnv allow .; fi";
         let done = desk.shell(set_up)?;
@@ -103,7 +108,14 @@ fn nothing_that_a_governed_command_leaves_is_run_by_the_users_next_programs() ->
 
 #[test]
 fn without_the_gate_each_of_the_users_programs_runs_it() -> Result<()> {
-    let left = ["bash -l -c true", "bash -i -c true", "cd ~/work && git status", "ls"];
+    let left = [
+        "bash -l -c true",
+        "bash -i -c true",
+        "python3 -c pass",
+        "tool",
+        "cd ~/work && git status",
+        "ls",
+    ];
     let desk = Desk::new()?;
     let script = format!("cd ~/work; set -- {}; {LEAVE}", desk.canary().display());
     desk.shell(&script)?;

@@ -6,10 +6,13 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use aya::maps::{MapData, RingBuf};
+use aya::maps::{MapData, PerCpuArray, RingBuf};
 use ebpf_shared::{Endpoint, Refused, TECHNIQUES, Technique};
 
-use crate::origins::{address, id};
+use crate::{
+    EbpfError,
+    origins::{address, id},
+};
 
 /// One attempt that a program refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,36 @@ impl Attempts {
 impl AsFd for Attempts {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+/// How often each technique was refused, by the kernel's own count: also what did not fit into the ring.
+pub struct Counters(PerCpuArray<MapData, u64>);
+
+impl fmt::Debug for Counters {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Counters").finish_non_exhaustive()
+    }
+}
+
+impl Counters {
+    pub(crate) const fn new(map: PerCpuArray<MapData, u64>) -> Self {
+        Self(map)
+    }
+
+    /// Since the programs were attached.
+    ///
+    /// # Errors
+    /// When the kernel does not let the map be read.
+    pub fn read(&self) -> Result<Vec<(Technique, u64)>, EbpfError> {
+        let failed = |error| EbpfError::Map { name: "COUNTERS", source: Box::new(error) };
+        (0..)
+            .zip(TECHNIQUES)
+            .map(|(index, technique)| {
+                let each = self.0.get(&index, 0).map_err(failed)?;
+                Ok((technique, each.iter().sum()))
+            })
+            .collect()
     }
 }
 

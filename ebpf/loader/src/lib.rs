@@ -24,7 +24,7 @@ mod redirection;
 pub mod sockets;
 mod unix;
 pub mod xdp;
-pub use attempts::{Attempt, Attempts};
+pub use attempts::{Attempt, Attempts, Counters};
 pub use ebpf_shared::{
     CONTROL_PORT, DNS_PORT, GATE_PORTS, HEALTH_PORT, INBOUND_PORT, INTAKE_PORT, MARK, PROXY_PORT,
     RESPONDER_PORT, TECHNIQUES, Technique,
@@ -157,6 +157,7 @@ pub struct Enforcement {
     _datagrams: Option<AddressedDatagrams>,
     origins: Origins,
     attempts: Option<Attempts>,
+    counters: Option<Counters>,
 }
 
 impl Enforcement {
@@ -175,10 +176,17 @@ impl Enforcement {
         programs.fill("GATE_PORTS", &RUN_PORTS)?;
         let links = programs.attach(cgroup)?;
         let (origins, attempts) = (programs.origins()?, programs.attempts()?);
+        let counters = programs.counters()?;
         // On an older kernel the run does without such sockets: it tries whether they are refused.
         let datagrams = AddressedDatagrams::refuse(cgroup).ok();
         // A link holds its program, and that its maps.
-        Ok(Self { _links: links, _datagrams: datagrams, origins, attempts: Some(attempts) })
+        Ok(Self {
+            _links: links,
+            _datagrams: datagrams,
+            origins,
+            attempts: Some(attempts),
+            counters: Some(counters),
+        })
     }
 
     /// Where the connection that comes from `peer` wanted to go, or nothing: then it must be closed.
@@ -192,5 +200,10 @@ impl Enforcement {
     /// What the programs refuse from now on, for one reader: nothing when it was taken before.
     pub fn attempts(&mut self) -> Option<Attempts> {
         self.attempts.take()
+    }
+
+    /// How often they refused, for one reader: nothing when it was taken before.
+    pub fn counters(&mut self) -> Option<Counters> {
+        self.counters.take()
     }
 }

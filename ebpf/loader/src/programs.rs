@@ -11,7 +11,7 @@ use aya::{
 use ebpf_shared::{CALLED_CONSTANT, EXEMPTIONS, Exempt, NAMED_CONSTANT};
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::{Attempts, EbpfError, OBJECT, kernel, origins::Origins};
+use crate::{Attempts, Counters, EbpfError, OBJECT, kernel, origins::Origins};
 
 /// What is governed, and so which programs are needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +130,11 @@ impl Programs {
     /// Takes the ring of refused attempts out of the object.
     pub(crate) fn attempts(&mut self) -> Result<Attempts, EbpfError> {
         self.take_as("EVENTS").map(Attempts::new)
+    }
+
+    /// Takes the counts of refused attempts out of the object.
+    pub(crate) fn counters(&mut self) -> Result<Counters, EbpfError> {
+        self.take_as("COUNTERS").map(Counters::new)
     }
 
     /// Takes a map out of the object.

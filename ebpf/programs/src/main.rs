@@ -182,6 +182,9 @@ pub fn setsockopt(cx: SockoptContext) -> i32 {
 
 /// Nothing that is governed leaves by an interface. By the interface and never by the address: what is bound to one
 /// leaves by it although it is addressed to loopback.
+///
+/// The packets of the gate get the mark once more, which the floor has taken off by then: whoever sets it on a socket
+/// that no program sees does not get it here.
 #[cgroup_skb(egress)]
 pub fn egress(cx: SkBuffContext) -> i32 {
     // SAFETY: the kernel passes a valid context, and the verifier checks the load.
@@ -191,6 +194,8 @@ pub fn egress(cx: SkBuffContext) -> i32 {
     // SAFETY: the kernel passes a valid context.
     let cgroup = unsafe { bpf_skb_cgroup_id(cx.as_ptr().cast()) };
     if is_exempt(cgroup) {
+        // SAFETY: the verifier checks that the field may be written.
+        unsafe { (&raw mut (*cx.skb.skb).mark).write_volatile(MARK) };
         return ALLOW;
     }
     let packet::Headers { family, protocol, destination } = packet::headers(&cx);

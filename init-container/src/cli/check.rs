@@ -1,5 +1,7 @@
 //! `tollgate-init check`: which mode would be in force, found out without changing anything.
 
+use std::net::SocketAddr;
+
 use ebpf::{Ports, Redirection};
 use serde::Serialize;
 
@@ -11,6 +13,7 @@ use crate::{
     install::{self, Cgroup, Scene},
     mesh::Mesh,
     mode::{self, Mode, Obstacles},
+    nft::{Counters, Refused},
     ports,
 };
 
@@ -25,6 +28,10 @@ struct Document {
     cgroups: Vec<Cgroup>,
     interfaces: Vec<String>,
     meshes: Vec<Mesh>,
+    /// Packets by the floor's counters, where there is one.
+    dropped: Counters,
+    /// What it dropped of whose sockets, where no programs tell that.
+    refused: Vec<Refused>,
 }
 
 pub(super) fn run(args: &InstallArgs, out: &mut Out) -> Result<Exit, Failure> {
@@ -53,6 +60,8 @@ pub(super) fn run(args: &InstallArgs, out: &mut Out) -> Result<Exit, Failure> {
         cgroups: scene.places().unwrap_or_default().iter().map(Cgroup::of).collect(),
         interfaces: scene.network().interfaces.iter().map(ToString::to_string).collect(),
         meshes: scene.meshes(&options).map_err(Failure::could_not)?,
+        dropped: scene.nft().counters().map_err(Failure::could_not)?,
+        refused: scene.nft().refused().map_err(Failure::could_not)?,
     };
     out.document(&document, |out| print(&document, out))?;
     Ok(if mode.is_some() { Exit::Done } else { Exit::No })
@@ -76,6 +85,14 @@ fn print(document: &Document, out: &mut Out) -> std::io::Result<()> {
     }
     for mesh in &document.meshes {
         out.line(&format!("‼ {}: {}", mesh.name, mesh.means))?;
+    }
+    for (counter, packets) in &document.dropped {
+        out.line(&format!("  {counter}: {packets} packets"))?;
+    }
+    for one in &document.refused {
+        let Refused { uid, protocol, destination, port, packets } = one;
+        let to = SocketAddr::new(*destination, *port);
+        out.line(&format!("  refused: user {uid}, protocol {protocol}, {to}, {packets} packets"))?;
     }
     match document.mode {
         Some(mode) => out.line(&format!("an installation would be in mode {mode}")),

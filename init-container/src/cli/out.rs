@@ -112,6 +112,9 @@ impl Out {
         self.line(&format!("  floor on {}", list(&report.interfaces)))?;
         let ports: Vec<_> = report.inbound.iter().map(u16::to_string).collect();
         self.line(&format!("  inbound ports {}", list(&ports)))?;
+        if let Some(state) = &report.state {
+            self.line(&format!("  {} is the gate's alone, for its state", state.display()))?;
+        }
         for mesh in &report.meshes {
             self.line(&format!("‼ {}: {}", mesh.name, mesh.means))?;
         }

@@ -1,8 +1,12 @@
 //! Flags that say which pod, and how it is to be closed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use ipnet::IpNet;
 
 use super::out::Failure;
 use crate::{
@@ -59,6 +63,14 @@ impl PinArgs {
     }
 }
 
+/// A network, or the one of an address alone.
+fn network(text: &str) -> Result<IpNet, String> {
+    let parsed = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    parsed.map_err(|_neither| {
+        "it is neither a network, such as 10.0.0.0/8, nor an address".to_owned()
+    })
+}
+
 /// How a pod is to be closed.
 #[derive(Debug, Clone, Args)]
 #[command(
@@ -82,12 +94,19 @@ pub(super) struct InstallArgs {
     /// A TCP port at which the application is reached from outside; may be repeated
     #[arg(long, value_name = "PORT", value_delimiter = ',')]
     inbound: Vec<u16>,
+    /// Who may ask for the gate's health and read its metrics, a network or an address; may be repeated [default:
+    /// everybody]
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    health_from: Vec<IpNet>,
     /// The gate's user
     #[arg(long, value_name = "UID", default_value_t = GATE_UID)]
     gate_uid: u32,
     /// The gate's group [default: the number of its user]
     #[arg(long, value_name = "GID")]
     gate_gid: Option<u32>,
+    /// The folder for the gate's state: made the gate's user's alone, as the gate asks for
+    #[arg(long, value_name = "PATH")]
+    state: Option<PathBuf>,
     /// The gate's cgroup; in the mode kernel the gate introduces itself, in nft-cgroup it is known by its listener
     #[arg(long, value_name = "PATH")]
     gate_cgroup: Option<PathBuf>,
@@ -132,8 +151,10 @@ impl InstallArgs {
             pod_file: self.pod_file.clone(),
             gate_uid: self.gate_uid,
             gate_gid: self.gate_gid.unwrap_or(self.gate_uid),
+            state: self.state.clone(),
             gate_cgroup: self.gate_cgroup.clone(),
             inbound: self.inbound.clone(),
+            health_from: self.health_from.clone(),
             gate_holds_xdp: self.gate_holds_xdp,
             own_network: self.own_network,
             probe: true,

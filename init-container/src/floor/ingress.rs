@@ -1,5 +1,7 @@
 //! What enters: answers to the gate's own sockets, the declared ports by way of the gate, and nothing else.
 
+use ipnet::IpNet;
+
 use super::{DROPPED_IN, Floor, exempt, set, text::Chain};
 use crate::{
     mode::Mode,
@@ -17,13 +19,33 @@ fn foreign_on_loopback(mode: Mode) -> String {
     format!("iifname \"lo\"{begins} fib saddr type != local counter name {DROPPED_IN} drop")
 }
 
-pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
-    let mut enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
-        .rule(foreign_on_loopback(floor.mode));
-    for rule in stolen(floor) {
-        enter = enter.rule(rule);
+/// Who may ask for the gate's health, and read its counts: what the agent does moves those, so they are a way to tell
+/// somebody something.
+fn asked(askers: &[IpNet]) -> Vec<String> {
+    if askers.is_empty() {
+        return vec![format!("tcp dport {HEALTH} accept")];
     }
-    let mut enter = enter.rule("iifname \"lo\" accept").rule(format!("tcp dport {HEALTH} accept"));
+    let from = |asker: &IpNet| {
+        let family = if matches!(asker, IpNet::V4(_)) { "ip" } else { "ip6" };
+        format!("{family} saddr {} tcp dport {HEALTH} accept", asker.trunc())
+    };
+    askers.iter().map(from).collect()
+}
+
+/// What is on the loopback without the route that took it there was put there below IP: a packet socket of
+/// `CAP_NET_RAW` would speak to the gate's ports by no call that a program sees, as whom it likes.
+fn own() -> Chain {
+    Chain::new("own", "type filter hook prerouting priority -300; policy accept;")
+        .rule("iifname != \"lo\" accept")
+        .rule("meta rtclassid >= 0 accept")
+        .rule(format!("counter name {DROPPED_IN} drop"))
+}
+
+pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
+    let enter = Chain::new("enter", "type filter hook input priority 0; policy drop;")
+        .rule(foreign_on_loopback(floor.mode));
+    let enter = stolen(floor).into_iter().fold(enter, Chain::rule).rule("iifname \"lo\" accept");
+    let mut enter = asked(&floor.askers).into_iter().fold(enter, Chain::rule);
     if !floor.inbound.is_empty() {
         enter = enter.rule(format!("tcp dport {INBOUND} ct status dnat accept"));
     }
@@ -41,7 +63,7 @@ pub(super) fn chains(floor: &Floor) -> Vec<Chain> {
         )
         .rule("icmp type destination-unreachable icmp code frag-needed accept")
         .rule(format!("counter name {DROPPED_IN}"));
-    receive(floor).into_iter().chain([enter]).collect()
+    [own()].into_iter().chain(receive(floor)).chain([enter]).collect()
 }
 
 /// Who listens at the gate's ports while it does not run hears nothing. Programs refuse that at `bind`; a rule sees it

@@ -50,6 +50,19 @@ fn no_floor_accepts_what_is_merely_established() {
 }
 
 #[test]
+fn the_gates_health_is_told_to_those_that_were_named_and_else_to_everybody() {
+    for mode in Mode::STRONGEST_FIRST {
+        let all = floor(mode, &[]).render();
+        assert!(all.contains("\n    tcp dport 16815 accept\n"), "{all}");
+        let askers = ["10.1.2.3/8", "fd00::1/128"].map(|asker| asker.parse().unwrap());
+        let text = floor(mode, &[]).asked_from(&askers).render();
+        assert!(!text.contains("\n    tcp dport 16815 accept"), "{text}");
+        assert!(text.contains("ip saddr 10.0.0.0/8 tcp dport 16815 accept"), "{text}");
+        assert!(text.contains("ip6 saddr fd00::1/128 tcp dport 16815 accept"), "{text}");
+    }
+}
+
+#[test]
 fn a_port_of_the_gate_is_not_the_applications() {
     for port in ports::GATE {
         let gate = Exempt { uid: 1, cgroup: None };

@@ -8,19 +8,20 @@ use super::TABLE;
 pub(super) struct Table {
     family: &'static str,
     pub(super) counters: Vec<&'static str>,
+    pub(super) sets: Vec<String>,
     pub(super) chains: Vec<Chain>,
 }
 
-/// A chain at a hook.
+/// A chain at a hook, or one that others jump to.
 pub(super) struct Chain {
     name: String,
-    hook: String,
+    hook: Option<String>,
     rules: Vec<String>,
 }
 
 impl Table {
     pub(super) const fn new(family: &'static str) -> Self {
-        Self { family, counters: Vec::new(), chains: Vec::new() }
+        Self { family, counters: Vec::new(), sets: Vec::new(), chains: Vec::new() }
     }
 
     /// Takes the table away whether it is there or not: adding one that is there changes nothing.
@@ -37,7 +38,12 @@ impl Table {
 impl Chain {
     /// A chain called `name` at `hook`, which is written `type … hook … priority …; policy …;`.
     pub(super) fn new(name: impl Into<String>, hook: impl Into<String>) -> Self {
-        Self { name: name.into(), hook: hook.into(), rules: Vec::new() }
+        Self { name: name.into(), hook: Some(hook.into()), rules: Vec::new() }
+    }
+
+    /// A chain called `name` that rules jump to.
+    pub(super) fn called(name: impl Into<String>) -> Self {
+        Self { name: name.into(), hook: None, rules: Vec::new() }
     }
 
     /// The same with one more rule at its end.
@@ -53,12 +59,14 @@ impl fmt::Display for Table {
         for counter in &self.counters {
             writeln!(f, "  counter {counter} {{ }}")?;
         }
+        for set in &self.sets {
+            writeln!(f, "  {set}")?;
+        }
         for chain in &self.chains {
             f.write_char('\n')?;
             writeln!(f, "  chain {} {{", chain.name)?;
-            writeln!(f, "    {}", chain.hook)?;
-            for rule in &chain.rules {
-                writeln!(f, "    {rule}")?;
+            for line in chain.hook.iter().chain(&chain.rules) {
+                writeln!(f, "    {line}")?;
             }
             writeln!(f, "  }}")?;
         }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::{
     mode::{Mode, Wanted},
     place::{Place, PlaceError, View},
@@ -28,10 +30,14 @@ pub struct Options {
     pub gate_uid: u32,
     /// The gate's group.
     pub gate_gid: u32,
+    /// The folder for the gate's state, if the installer is to prepare it.
+    pub state: Option<PathBuf>,
     /// The gate's cgroup, if it was named.
     pub gate_cgroup: Option<PathBuf>,
     /// TCP ports at which the application is reached from outside.
     pub inbound: Vec<u16>,
+    /// Who may ask for the gate's health and its counts; everybody where there is none.
+    pub health_from: Vec<IpNet>,
     /// Whether the gate binds every `AF_XDP` queue.
     pub gate_holds_xdp: bool,
     /// Whether the network is the pod's own although it has a device of the machine.

@@ -35,6 +35,8 @@ pub struct Report {
     pub meshes: Vec<Mesh>,
     /// What is weaker than it could be.
     pub weaker: Vec<String>,
+    /// The folder that was prepared for the gate's state.
+    pub state: Option<PathBuf>,
     /// What is left to do.
     pub next: Vec<String>,
     /// What was tried.

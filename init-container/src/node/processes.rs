@@ -19,7 +19,8 @@ mod tests;
 pub enum Known {
     /// Those that share the PID namespace of this one: its container.
     Process(u32),
-    /// Containers of which every process runs as this user.
+    /// Containers of which every process runs as this user, and none was in the pod's folder before: who begins there
+    /// can become the user, and make what looks like a container.
     User(u32),
 }
 
@@ -40,8 +41,8 @@ struct Process {
     user: Option<u32>,
 }
 
-/// The processes of the network with this inode.
-pub(super) fn sort(proc: &Path, network: u64, gate: Known) -> io::Result<Sorted> {
+/// The processes of the network with this inode; those in the folder `pod` already are never taken for the gate's user.
+pub(super) fn sort(proc: &Path, network: u64, gate: Known, pod: &Path) -> io::Result<Sorted> {
     let mut found = Vec::new();
     for entry in fs::read_dir(proc)? {
         let entry = entry?;
@@ -57,10 +58,12 @@ pub(super) fn sort(proc: &Path, network: u64, gate: Known) -> io::Result<Sorted>
             found.push(Process { pid, container, user: user(&at) });
         }
     }
-    Ok(by(gate, found))
+    // After the rest was listed: whom somebody in the pod has started meanwhile is in its folder from the beginning.
+    let known = place::all_members(pod)?;
+    Ok(by(gate, found, &known))
 }
 
-fn by(gate: Known, found: Vec<Process>) -> Sorted {
+fn by(gate: Known, found: Vec<Process>, known: &[u32]) -> Sorted {
     let mut containers: BTreeMap<u64, Vec<Process>> = BTreeMap::new();
     for process in found {
         containers.entry(process.container).or_default().push(process);
@@ -69,7 +72,9 @@ fn by(gate: Known, found: Vec<Process>) -> Sorted {
     for all in containers.into_values() {
         let is_gate = match gate {
             Known::Process(pid) => all.iter().any(|process| process.pid == pid),
-            Known::User(user) => all.iter().all(|process| process.user == Some(user)),
+            Known::User(user) => all
+                .iter()
+                .all(|process| process.user == Some(user) && !known.contains(&process.pid)),
         };
         let to = if is_gate { &mut sorted.gate } else { &mut sorted.others };
         to.extend(all.into_iter().map(|process| process.pid));

@@ -65,11 +65,8 @@ pub(super) fn check(
     let mut unseen = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let listed = match members(&folder) {
-            Ok(listed) => listed,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(PlaceError::io(folder.display().to_string())(error)),
-        };
+        let failed = |error| PlaceError::io(folder.display().to_string())(error);
+        let Some((listed, below)) = found(look(&folder)).map_err(failed)? else { continue };
         for pid in listed {
             match network_of(processes, pid, ours) {
                 Network::Another => return Ok(Some(Shared::Process { pid, folder })),
@@ -77,12 +74,37 @@ pub(super) fn check(
                 Network::Ours | Network::Gone => {}
             }
         }
-        let entries =
-            fs::read_dir(&folder).map_err(PlaceError::io(folder.display().to_string()))?;
-        let below = entries.flatten().filter(|at| at.file_type().is_ok_and(|kind| kind.is_dir()));
-        folders.extend(below.map(|at| at.path()));
+        folders.extend(below);
     }
     Ok((unseen > 0 && !named).then_some(Shared::Unproven { unseen }))
+}
+
+/// The processes of a folder and of all below it; none if it is not there.
+pub(crate) fn all_members(folder: &Path) -> io::Result<Vec<u32>> {
+    let mut all = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let Some((listed, below)) = found(look(&folder))? else { continue };
+        all.extend(listed);
+        folders.extend(below);
+    }
+    Ok(all)
+}
+
+/// The processes of one folder, and the folders in it.
+fn look(folder: &Path) -> io::Result<(Vec<u32>, Vec<PathBuf>)> {
+    let listed = members(folder)?;
+    let entries = fs::read_dir(folder)?.flatten();
+    let below = entries.filter(|at| at.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok((listed, below.map(|at| at.path()).collect()))
+}
+
+/// Nothing of what went meanwhile.
+fn found<T>(looked: io::Result<T>) -> io::Result<Option<T>> {
+    match looked {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        looked => looked.map(Some),
+    }
 }
 
 /// The processes of one folder; those of other PID namespaces are 0.

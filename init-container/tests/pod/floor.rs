@@ -195,3 +195,57 @@ print(s.makefile().readline(), end='')";
         }
     }
 }
+
+/// What `check` says was dropped of this user's.
+fn refused(world: &World, user: u32) -> Vec<(u64, String, u64, u64)> {
+    let (_, said, complaint) = world.init("check", &[]);
+    assert!(!said.is_empty(), "{complaint}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let of = |one: &serde_json::Value, field: &str| one[field].as_u64().unwrap();
+    let all = report["refused"].as_array().unwrap().iter();
+    let own = all.filter(|one| of(one, "uid") == u64::from(user));
+    own.map(|one| {
+        let to = one["destination"].as_str().unwrap().to_owned();
+        (of(one, "protocol"), to, of(one, "port"), of(one, "packets"))
+    })
+    .collect()
+}
+
+#[test]
+fn what_the_floor_drops_is_told_by_user_protocol_and_destination_where_no_programs_tell_it() {
+    if !can_run() {
+        return;
+    }
+    let tries = format!(
+        "import socket
+for host, family in (('{WORLD_V4}', socket.AF_INET), ('{WORLD_V6}', socket.AF_INET6)):
+    for port in (443, 443, 443, 53535):
+        try: socket.socket(family, socket.SOCK_DGRAM).sendto(b'secret', (host, port))
+        except OSError: pass
+try: socket.socket(socket.AF_INET, socket.SOCK_RAW, 253).sendto(b'secret', ('{WORLD_V4}', 0))
+except OSError: pass"
+    );
+    let agent = AGENT.to_string();
+    let by = ["setpriv", "--reuid", &agent, "--inh-caps", "+net_raw", "--ambient-caps", "+net_raw"];
+    for mode in MODES {
+        let world = World::new();
+        world.install(mode, &[]);
+        assert_eq!(refused(&world, AGENT), []);
+        let all = [&by[..], &["/usr/bin/python3", "-c", &tries]].concat();
+        assert_eq!(world.pod("agent", &all).0, 0);
+        let told = refused(&world, AGENT);
+        if mode == "kernel" {
+            assert_eq!(told, [], "programs tell it");
+            continue;
+        }
+        let (v4, v6) = (WORLD_V4.to_owned(), WORLD_V6.to_owned());
+        let expected = [
+            (17, v4.clone(), 443, 3),
+            (17, v4.clone(), 53535, 1),
+            (17, v6.clone(), 443, 3),
+            (17, v6, 53535, 1),
+            (253, v4, 0, 1),
+        ];
+        assert_eq!(told, expected, "{mode}");
+    }
+}

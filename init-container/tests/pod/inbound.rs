@@ -9,7 +9,7 @@ use std::{
 use crate::{
     floor::MODES,
     gate,
-    world::{AGENT, POD_V4, POD_V6, World, can_run},
+    world::{AGENT, POD_V4, POD_V6, WORLD_V4, World, can_run},
 };
 
 /// An application: a piece at once, another when the client has sent something, and a long end. One of its ports is at
@@ -98,6 +98,29 @@ fn a_client_gets_its_streamed_answer_at_declared_ports_and_nothing_elsewhere() {
             assert_eq!(got.unwrap_err().kind(), io::ErrorKind::TimedOut, "{mode} {host} {port}");
         }
         assert_eq!(world.frames(), before, "{mode}: not even a refusal leaves");
+    }
+}
+
+#[test]
+fn the_gates_counts_are_read_by_those_that_were_named_alone() {
+    if !can_run() {
+        return;
+    }
+    for mode in MODES {
+        let world = World::new();
+        world.install(mode, &["--health-from", &format!("{WORLD_V4},fd00:dead::/32")]);
+        let _gate = gate::start(&world);
+        let asked = |host: &str| {
+            world.within("world", || {
+                let mut said = String::new();
+                connect(host, 16815)?.read_to_string(&mut said)?;
+                io::Result::Ok(said)
+            })
+        };
+        assert_eq!(asked(POD_V4).unwrap(), "well\n", "{mode}");
+        let before = world.frames();
+        assert_eq!(asked(POD_V6).unwrap_err().kind(), io::ErrorKind::TimedOut, "{mode}");
+        assert_eq!(world.frames(), before, "{mode}");
     }
 }
 

@@ -81,6 +81,28 @@ fn installing_again_changes_nothing_and_uninstalling_leaves_nothing() {
 }
 
 #[test]
+fn the_gates_state_is_given_a_folder_of_its_own_or_no_gate_starts() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let volume = world.volume("volume");
+    let state = ["--state", volume.to_str().unwrap()];
+    for _ in 0..2 {
+        let report = world.install("kernel", &state);
+        assert_eq!(report["state"], state[1]);
+        let now = fs::metadata(&volume).unwrap();
+        assert_eq!((now.uid(), now.gid(), now.mode() & 0o7777), (GATE, GATE, 0o700));
+    }
+    let other = world.volume("other");
+    fs::write(other.join("theirs"), "").unwrap();
+    fs::remove_file(world.pod_file()).unwrap();
+    let (code, _, complaint) = world.init("install", &["--state", other.to_str().unwrap()]);
+    assert!(code == 3 && complaint.contains("is not empty"), "{code} {complaint}");
+    assert!(!world.pod_file().exists());
+}
+
+#[test]
 fn a_weaker_mode_takes_the_programs_of_a_stronger_one_away() {
     if !can_run() {
         return;

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -15,8 +16,18 @@ struct Container(Child);
 
 impl Container {
     fn start(world: &World, user: u32) -> Self {
+        Self::start_after(world, user, "")
+    }
+
+    /// Started by somebody who has joined this cgroup.
+    fn start_in(world: &World, user: u32, cgroup: &Path) -> Self {
+        let join = format!("echo $$ > {}/cgroup.procs; ", cgroup.display());
+        Self::start_after(world, user, &join)
+    }
+
+    fn start_after(world: &World, user: u32, first: &str) -> Self {
         let script = format!(
-            "exec nsenter --net=/run/netns/{} unshare --pid --fork --kill-child \
+            "{first}exec nsenter --net=/run/netns/{} unshare --pid --fork --kill-child \
                               setpriv --reuid {user} --regid {user} --clear-groups sh -c 'echo; exec cat'",
             world.network("pod")
         );
@@ -119,6 +130,69 @@ fn a_pod_without_a_cgroup_is_given_one_and_its_processes_are_moved_there_once() 
         });
         assert!(collected, "{mode}");
     }
+}
+
+fn installed(world: &World) {
+    let (code, said, complaint) = node(world, "kernel", &[]);
+    assert_eq!(code, 0, "{said} {complaint}");
+}
+
+#[test]
+fn who_was_in_the_pod_once_is_never_taken_for_the_gate() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let gate = Container::start(&world, 16801);
+    installed(&world);
+    let pod = tree().join("tollgate").join(&world.name).join("pod");
+    // Root in the agent's container makes a PID namespace in it, of which all is the gate's user: what a container is
+    // told by. And once more in a cgroup that it made below its own.
+    let nested = pod.join("nested");
+    fs::create_dir(&nested).unwrap();
+    let like_it = [&pod, &nested].map(|at| Container::start_in(&world, 16801, at));
+    let before = like_it.each_ref().map(|it| cgroup_of(it.pid()));
+    installed(&world);
+    let folder = format!("/tollgate/{}", world.name);
+    let after = like_it.each_ref().map(|it| cgroup_of(it.pid()));
+    assert_eq!(
+        (&before[0], &before[1]),
+        (&format!("{folder}/pod"), &format!("{folder}/pod/nested"))
+    );
+    assert_eq!(after, before.map(|_| format!("{folder}/pod")));
+    assert_eq!(cgroup_of(gate.pid()), format!("{folder}/gate"));
+    // The gate's container ends and another begins, while what looks like it is there.
+    drop(gate);
+    let gate = Container::start(&world, 16801);
+    installed(&world);
+    assert_eq!(cgroup_of(gate.pid()), format!("{folder}/gate"));
+    assert!(like_it.each_ref().iter().all(|it| cgroup_of(it.pid()) == format!("{folder}/pod")));
+    drop((gate, like_it));
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        !nested.exists() || fs::remove_dir(&nested).is_ok()
+    });
+    assert!(gone);
+}
+
+#[test]
+fn folders_of_a_pod_that_somebody_is_in_stay_when_others_are_collected() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let agent = Container::start(&world, 1000);
+    installed(&world);
+    // The gate's container has ended, and the next has not begun.
+    let gate = tree().join("tollgate").join(&world.name).join("gate");
+    let root = tree();
+    let collect = Command::new(env!("CARGO_BIN_EXE_tollgate-init"))
+        .args(["gc", "--cgroup-root", root.to_str().unwrap(), "--root"])
+        .arg(world.pins())
+        .output();
+    assert!(collect.unwrap().status.success());
+    assert!(gate.exists() && world.pins().join("pod").exists());
+    drop(agent);
 }
 
 #[test]

@@ -98,6 +98,14 @@ impl World {
         self.folder.path().join("run/pod.json")
     }
 
+    /// A new volume, which is everybody's.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        let volume = self.folder.path().join(name);
+        fs::create_dir(&volume).unwrap();
+        fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+        volume
+    }
+
     /// A command line in the pod's network, and in the folder `cgroup` below the pod's.
     pub(crate) fn command(&self, cgroup: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");

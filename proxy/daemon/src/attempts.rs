@@ -1,5 +1,6 @@
 //! What the kernel refused to those who tried to go past the gate: in the log, the ledger and the metrics.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::{Kind, Who};
-use ebpf::{Attempt, Attempts, Technique};
+use ebpf::{Attempt, Attempts, Counters, Technique};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ const TOGETHER: u64 = 10_000_000;
 const KINDS: usize = 256;
 /// What stands for the process where more kinds than that were tried.
 const OTHERS: &str = "others";
+/// What stands for it where more were tried than could be read.
+const UNREAD: &str = "too many to tell apart";
 /// How often what is due is looked for, and the kernel's own count.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between two readings: who tries as often as the kernel lets them keeps no thread of the gate busy. What does not fit
@@ -39,8 +42,8 @@ const AT_ONCE: usize = 1024;
 /// Who is shut in.
 #[derive(Debug)]
 pub(crate) enum Whose {
-    /// The command of a `tollgate exec`.
-    Run(Arc<Run>),
+    /// The command of a `tollgate exec`, and the kernel's own count of what it was refused.
+    Run(Arc<Run>, Counters),
     /// Everything in the pod.
     Pod(Arc<Pod>),
     /// Whoever is in an attached control group.
@@ -57,6 +60,8 @@ pub(crate) struct Teller {
     told: Told,
     /// The kernel's own count, as it was last looked at.
     counted: Vec<(Technique, u64)>,
+    /// What was read of the ring.
+    seen: BTreeMap<Technique, u64>,
 }
 
 impl Add for record::Attempts {
@@ -69,7 +74,13 @@ impl Add for record::Attempts {
 impl Teller {
     /// Nothing was told yet.
     pub(crate) const fn new(gate: Arc<Gate>, whose: Whose) -> Self {
-        Self { gate, whose, told: Repeats::new(TOGETHER, KINDS), counted: Vec::new() }
+        Self {
+            gate,
+            whose,
+            told: Repeats::new(TOGETHER, KINDS),
+            counted: Vec::new(),
+            seen: BTreeMap::new(),
+        }
     }
 
     /// Tells what is refused until `over`.
@@ -110,7 +121,38 @@ impl Teller {
         self.count();
         let rest = self.told.drain();
         self.enter(rest);
+        self.enter(self.lost());
         Ok(())
+    }
+
+    /// What the kernel counted and nobody read: who tries more often than the ring holds hides no attempt in it.
+    fn lost(&self) -> Vec<record::Attempts> {
+        let Whose::Run(run, counters) = &self.whose else { return Vec::new() };
+        let counted = counters.read().unwrap_or_else(|error| {
+            tracing::error!(%error, run = run.id, "the kernel's count of refused attempts cannot be read");
+            Vec::new()
+        });
+        let lost = counted.into_iter().filter_map(|(technique, counted)| {
+            let seen = self.seen.get(&technique).copied().unwrap_or_default();
+            let count = counted.checked_sub(seen).filter(|more| *more > 0)?;
+            Some(record::Attempts {
+                agent: Some(run.agent.clone()),
+                run: Some(run.id.clone()),
+                technique: technique.name().to_owned(),
+                socket: technique.name().replace('_', " "),
+                destination: None,
+                pid: 0,
+                uid: 0,
+                comm: UNREAD.to_owned(),
+                count,
+            })
+        });
+        let lost: Vec<_> = lost.collect();
+        for one in &lost {
+            run.note_attempts(one.to_string(), one.count);
+            self.gate.metrics.guarded.refused(&one.technique, one.count);
+        }
+        lost
     }
 
     fn read(&mut self, attempts: &mut Attempts) {
@@ -121,8 +163,9 @@ impl Teller {
     }
 
     fn take(&mut self, attempt: &Attempt) {
+        *self.seen.entry(attempt.technique).or_default() += 1;
         let (agent, run) = match &self.whose {
-            Whose::Run(run) => (Some(run.agent.clone()), Some(run.id.clone())),
+            Whose::Run(run, _) => (Some(run.agent.clone()), Some(run.id.clone())),
             Whose::Pod(pod) => (Some(pod.agent.to_string()), None),
             Whose::Attached(attachments, agents) => {
                 let cgroup = attachments.member_of(attempt.cgroup);
@@ -131,7 +174,7 @@ impl Teller {
         };
         let one = written(attempt, agent, run);
         match &self.whose {
-            Whose::Run(run) => run.note_attempt(one.to_string()),
+            Whose::Run(run, _) => run.note_attempts(one.to_string(), 1),
             Whose::Pod(_) | Whose::Attached(..) => {}
         }
         if !matches!(self.whose, Whose::Pod(_)) {
@@ -158,7 +201,7 @@ impl Teller {
                 "refused past the gate: {one}"
             );
             let who = match &self.whose {
-                Whose::Run(run) => run.who(None),
+                Whose::Run(run, _) => run.who(None),
                 Whose::Pod(_) | Whose::Attached(..) => Who {
                     agent: one.agent.clone(),
                     process: Some(one.comm.clone()),

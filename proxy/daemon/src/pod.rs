@@ -1,5 +1,6 @@
 //! The gate in a pod: what shuts the pod in, who is in it, and what the kernel says of its connections.
 
+mod exempt;
 mod file;
 mod guard;
 mod mode;

@@ -72,15 +72,6 @@ impl PolicyFile {
     }
 }
 
-/// Reads and compiles the contract at `path` as of `now`.
-///
-/// # Errors
-///
-/// Everything that is wrong with it.
-pub fn load(path: &Path, now: Timestamp) -> Result<Policy, Vec<PolicyFault>> {
-    PolicyFile::read(path).map_err(|fault| vec![fault])?.compile(now)
-}
-
 /// Adds the built-in profile `name` to `policy`; `None` where there is no such profile.
 ///
 /// # Errors

@@ -279,13 +279,13 @@ impl Run {
         self.mints.lock().unwrap_or_else(PoisonError::into_inner).take(now)
     }
 
-    /// Counts an attempt to go past the gate.
-    pub(crate) fn note_attempt(&self, mut what: String) {
+    /// Counts attempts to go past the gate.
+    pub(crate) fn note_attempts(&self, mut what: String, count: u64) {
         let mut tally = self.tally();
         if tally.attempts.len() >= OBSERVED && !tally.attempts.contains_key(&what) {
             MORE.clone_into(&mut what);
         }
-        *tally.attempts.entry(what).or_default() += 1;
+        *tally.attempts.entry(what).or_default() += count;
     }
 
     /// Counts a priced request that was carried out.

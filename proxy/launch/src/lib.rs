@@ -29,6 +29,7 @@ mod sockets;
 pub mod state;
 mod streams;
 mod sys;
+mod turns;
 mod userns;
 
 pub use cgroup::{Cgroup, CgroupMount, cgroup_mounts, own_cgroup};
@@ -44,6 +45,7 @@ pub use places::Places;
 pub use ports::{Connector, Ports};
 pub use redirect::original_destination;
 pub use run::{Absent, Cover, Ended, Prepared, Registration, Spec};
+pub use turns::take_short_turns;
 
 /// The exit code of failures that are ours and not the command's (EXPERIENCE, *Habits*).
 pub const OWN_FAILURE: i32 = 125;

@@ -80,6 +80,47 @@ unsafe fn clone(mut args: CloneArgs) -> io::Result<Cloned> {
     Ok(Cloned::Parent(unsafe { OwnedFd::from_raw_fd(pidfd) }))
 }
 
+/// The argument of `sched_setattr` (linux/sched/types.h, version 0, kernel 3.14).
+#[repr(C)]
+#[derive(Default)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// How this thread is scheduled.
+fn scheduling() -> io::Result<SchedAttr> {
+    let mut attr = SchedAttr::default();
+    // SAFETY: the structure is valid for the call and as large as is said.
+    check(unsafe {
+        libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size_of::<SchedAttr>(), 0)
+    })?;
+    Ok(attr)
+}
+
+/// The length of this thread's turns in nanoseconds; 0 where the kernel does not know it.
+#[cfg(test)]
+pub(crate) fn turn() -> io::Result<u64> {
+    Ok(scheduling()?.runtime)
+}
+
+/// Gives this thread turns of so many nanoseconds, where it is scheduled in the usual way.
+pub(crate) fn set_turn(nanoseconds: u64) -> io::Result<()> {
+    let usual = scheduling()?;
+    if usual.policy != libc::SCHED_OTHER.cast_unsigned() {
+        return Ok(());
+    }
+    let attr = SchedAttr { runtime: nanoseconds, ..usual };
+    // SAFETY: the structure is valid for the call, which names no other thread than this one.
+    check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) }).map(drop)
+}
+
 /// Marks every descriptor from `first` on as closed at exec.
 pub(crate) fn close_all_at_exec(first: u32) -> io::Result<()> {
     // SAFETY: no memory is involved; descriptors stay open until exec.

@@ -177,6 +177,13 @@ impl Case {
         }
     }
 
+    /// It is carried out by this program.
+    #[must_use]
+    pub fn by_program(mut self, technique: &'static str) -> Self {
+        self.technique = technique;
+        self
+    }
+
     /// It reaches the gate.
     #[must_use]
     pub fn to_gate(self) -> Self {

@@ -36,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         ("Enforcement itself", inside::tamper()),
         ("New namespaces", inside::namespaces()),
         ("Other cgroups", foreign::cgroups()),
+        ("Other cgroups", foreign::own_cgroups()),
         ("Sockets passed in", foreign::passed()),
         ("Older than the rules", foreign::older()),
         ("Inbound", foreign::inbound()),

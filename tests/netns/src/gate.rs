@@ -1,7 +1,6 @@
 //! The stub that plays the gate, as its own process in the gate's container: what it tells and what it is told.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempt::Report;
 use crate::container::{Place, Started};
-use crate::sys;
 
 /// The ports, which are those of DESIGN section 9 and of the inbound intake.
 pub const INTAKE: u16 = 16801;
@@ -48,8 +46,6 @@ pub enum Told {
     },
     /// How its own connection went.
     Dialled(Report),
-    /// It passed a socket of its own over its channel.
-    Passed,
 }
 
 /// What the stub is told, a line each.
@@ -62,8 +58,6 @@ pub enum Tell {
         /// What it says.
         marker: String,
     },
-    /// Makes a UDP socket and passes it over the channel.
-    Pass,
 }
 
 /// The stub's process.
@@ -82,7 +76,7 @@ impl Gate {
         let line = process.line_within(PATIENCE)?.context("the gate's stub says nothing")?;
         match serde_json::from_str(&line)? {
             Told::Ready => Ok(Self { process }),
-            told @ (Told::Took { .. } | Told::Dialled(_) | Told::Passed) => {
+            told @ (Told::Took { .. } | Told::Dialled(_)) => {
                 bail!("not ready but {told:?}")
             }
         }
@@ -119,20 +113,6 @@ impl Gate {
             let line = self.process.line_within(PATIENCE)?.context("the gate says nothing")?;
             if let Told::Dialled(report) = serde_json::from_str(&line)? {
                 return Ok(report);
-            }
-        }
-    }
-
-    /// A UDP socket that it made.
-    ///
-    /// # Errors
-    /// When it passes none.
-    pub fn socket(&mut self) -> Result<OwnedFd> {
-        self.process.tell(&serde_json::to_string(&Tell::Pass)?)?;
-        loop {
-            let line = self.process.line_within(PATIENCE)?.context("the gate says nothing")?;
-            if let Told::Passed = serde_json::from_str(&line)? {
-                return Ok(sys::receive_descriptor(self.process.channel().as_fd())?);
             }
         }
     }

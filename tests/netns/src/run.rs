@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -31,6 +31,8 @@ pub use whole::carry_out;
 pub const MARK: u32 = 0x5052_4f58;
 /// Has the stub listen at every address of the pod, so that one that is not refused answers.
 pub const EVERYWHERE: &str = "--everywhere";
+/// The technique that opens a socket for the [`Sniffer`].
+pub const FENCE: &str = "fence";
 /// The technique that is told where a program outside listens.
 const HELPER: &str = "helper";
 /// The agent's user.
@@ -102,6 +104,41 @@ pub fn destination(count: u16) -> (Ipv4Addr, Ipv6Addr, u16) {
     (Ipv4Addr::new(10, 200, high, low), v6, 20_000 + count)
 }
 
+fn site(topology: &Topology, cgroups: &Cgroups, gate_pid: i32) -> Site {
+    Site {
+        pod: POD,
+        world: WORLD,
+        world_link: topology.links.1,
+        device: DEVICE.to_owned(),
+        mark: MARK,
+        gate_uid: gate::UID,
+        gate_pid,
+        gate_ports: gate::PORTS.into(),
+        cgroup: cgroups.agent.display().to_string(),
+        outside: format!("/proc/{}/fd/{}", std::process::id(), topology.world.as_raw_fd()),
+    }
+}
+
+/// A socket as the gate's, which a process in the gate's container opens and passes out.
+fn fence(programs: &Programs, topology: &Topology, cgroups: &Cgroups) -> Result<OwnedFd> {
+    let (v4, v6, port) = destination(0);
+    let attempt = Attempt {
+        technique: FENCE.to_owned(),
+        words: Vec::new(),
+        v4,
+        v6,
+        port,
+        marker: String::new(),
+        site: site(topology, cgroups, 0),
+    };
+    let place =
+        Place { cgroup: &cgroups.gate, network: &topology.pod, hidden: &[], user: User::Mighty };
+    let mut process = place.start(&programs.techniques, &[])?;
+    let report = process.carry_out(&attempt)?;
+    ensure!(report.error.is_none(), "no fence: {report:?}");
+    Ok(sys::receive_descriptor(process.channel().as_fd())?)
+}
+
 /// A folder whose mounts end with the thread that made them.
 #[derive(Debug)]
 struct Scratch(PathBuf);
@@ -148,7 +185,8 @@ impl Harness {
         let programs = programs.in_reach(&scratch.0)?;
         let cgroups = Cgroups::make(&scratch.0)?;
         let topology = Topology::make()?;
-        let sniffer = Sniffer::listen(&topology, MARK)?;
+        let fence = fence(&programs, &topology, &cgroups)?;
+        let sniffer = Sniffer::listen(&topology, fence)?;
         let helpers = Helpers::start(&topology.pod, &scratch.0)?;
         let hidden = vec![
             scratch.0.join("cgroup"),
@@ -207,18 +245,7 @@ impl Harness {
     }
 
     fn site(&self) -> Site {
-        Site {
-            pod: POD,
-            world: WORLD,
-            world_link: self.topology.links.1,
-            device: DEVICE.to_owned(),
-            mark: MARK,
-            gate_uid: gate::UID,
-            gate_pid: self.gate.as_ref().map_or(0, Gate::process),
-            gate_ports: gate::PORTS.into(),
-            cgroup: self.cgroups.agent.display().to_string(),
-            outside: format!("/proc/{}/fd/{}", std::process::id(), self.topology.world.as_raw_fd()),
-        }
+        site(&self.topology, &self.cgroups, self.gate.as_ref().map_or(0, Gate::process))
     }
 
     /// A process of this cgroup and user that carries out techniques; started when it is first asked for.
@@ -286,10 +313,6 @@ impl Harness {
             &self.scratch.0,
         )?);
         self.restart()?;
-        if mode == Mode::NftCgroup {
-            let gate = self.gate.as_mut().context("no gate")?;
-            self.sniffer.fence_by(gate.socket()?);
-        }
         self.ensure_the_gate_leaves()
     }
 

@@ -1,12 +1,11 @@
 //! A packet socket on the world's end of the wire, and the fence that says that all sent before it has arrived.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::attempt::Attempt;
-use crate::gate;
 use crate::sys::{self, Address};
 use crate::topology::{PEER, Topology, WORLD, inside};
 
@@ -14,7 +13,8 @@ const ETH_P_ALL: u16 = 3;
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const ARP: u16 = 0x0806;
-/// The port that a fence goes to: discard (RFC 863), which no attempt has.
+/// Where a fence goes to: the port is discard (RFC 863), which no attempt has.
+pub const FENCED: (Ipv4Addr, u16) = (WORLD.0, FENCE);
 const FENCE: u16 = 9;
 const PATIENCE: i32 = 5000;
 
@@ -120,17 +120,18 @@ impl Frame {
 pub struct Sniffer {
     socket: OwnedFd,
     fence: OwnedFd,
-    to: Address,
+    /// Where fences end, unread: a port without a socket would refuse them.
+    _reached: UdpSocket,
     processors: usize,
 }
 
 impl Sniffer {
-    /// Begins to listen. Fences are datagrams of a socket in the pod's network that belongs to the gate's user and
-    /// bears `mark`, as the gate's do, but to no cgroup of the pod's: the floor lets them out, and no program sees them.
+    /// Begins to listen. Fences are datagrams of `fence`, a socket as the gate's: of its cgroup and user, with its mark,
+    /// connected to [`FENCED`], so that whatever is in force lets them out.
     ///
     /// # Errors
     /// Without the privilege to open packet sockets.
-    pub fn listen(topology: &Topology, mark: u32) -> Result<Self> {
+    pub fn listen(topology: &Topology, fence: OwnedFd) -> Result<Self> {
         let socket = inside(&topology.world, || {
             let all = i32::from(ETH_P_ALL.to_be());
             let socket = sys::socket(libc::AF_PACKET, libc::SOCK_RAW, all)?;
@@ -140,21 +141,8 @@ impl Sniffer {
             sys::set_number(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, room)?;
             Ok(socket)
         })?;
-        let fence = inside(&topology.pod, || {
-            sys::files_as(gate::UID);
-            let fence = sys::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
-            let value = mark.to_ne_bytes();
-            sys::set_option(fence.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, &value)?;
-            Ok(fence)
-        })?;
-        let to = Address::inet((WORLD.0, FENCE).into(), 0);
-        Ok(Self { socket, fence, to, processors: sys::processors() })
-    }
-
-    /// From now on fences are datagrams of this socket: where the floor knows the gate by its cgroup, one that the gate
-    /// made.
-    pub fn fence_by(&mut self, socket: OwnedFd) {
-        self.fence = socket;
+        let reached = inside(&topology.world, || Ok(UdpSocket::bind(FENCED)?))?;
+        Ok(Self { socket, fence, _reached: reached, processors: sys::processors() })
     }
 
     /// All frames that have arrived since the last time.
@@ -167,11 +155,11 @@ impl Sniffer {
     pub fn arrived(&self) -> Result<Vec<Frame>> {
         let number = crate::random()?;
         for processor in 0..self.processors {
-            let (fence, to, number) = (&self.fence, &self.to, number.to_be_bytes());
+            let (fence, number) = (&self.fence, number.to_be_bytes());
             std::thread::scope(|scope| {
                 let thread = scope.spawn(move || {
                     sys::pin_to_processor(processor)?;
-                    sys::send_to(fence.as_fd(), &number, 0, Some(to))
+                    sys::send_to(fence.as_fd(), &number, 0, None)
                 });
                 thread.join().unwrap_or_else(|_| Err(std::io::Error::other("it panicked")))
             })

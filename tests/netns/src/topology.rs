@@ -263,5 +263,9 @@ impl Drop for Cgroups {
             }
             drop(fs::remove_dir(folder));
         }
+        // With what techniques made in their own.
+        if let Some(top) = self.made.first() {
+            remove_tree(top);
+        }
     }
 }

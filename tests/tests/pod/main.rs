@@ -1,9 +1,11 @@
 //! A gate in a pod, between what is in it and everybody else.
 
+mod cgroup;
+mod six;
 mod stage;
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -76,9 +78,12 @@ fn serving(stage: &mut Stage, pod: &str) -> Result<String> {
 
 /// A connection from outside to a port of the pod's.
 fn outside(stage: &Stage, port: u16, say: &[u8]) -> Result<TcpStream> {
+    outside_to(stage, SocketAddr::new(POD.parse()?, port), say)
+}
+
+fn outside_to(stage: &Stage, at: SocketAddr, say: &[u8]) -> Result<TcpStream> {
     stage.stand.at_home(|| {
-        let mut stream =
-            TcpStream::connect_timeout(&format!("{POD}:{port}").parse()?, Duration::from_secs(5))?;
+        let mut stream = TcpStream::connect_timeout(&at, Duration::from_secs(5))?;
         stream.set_read_timeout(Some(Duration::from_secs(10)))?;
         stream.write_all(say)?;
         Ok(stream)
@@ -113,7 +118,7 @@ fn everything(stage: &mut Stage, pod: &str) -> Result<()> {
     // The installer's question, and what is the gate's own.
     let code = "import socket; s = socket.create_connection(('192.0.2.2', 16801), 5); print(s.recv(200).decode())";
     let said = stage.python("agent", code)?;
-    ensure!(said == format!("tollgate {}", stage::token()), "{said}");
+    ensure!(said == stage.greeting()?, "{said}");
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 /// The pod's address, and that of the provider on the other side.
 pub(crate) const POD: &str = "10.213.9.2";
+pub(crate) const POD_V6: &str = "fd13:9::2";
 pub(crate) const FAR: Ipv4Addr = Ipv4Addr::new(10, 213, 9, 1);
 /// Where the agent serves, and that is declared.
 pub(crate) const SERVES: u16 = 8080;
@@ -37,14 +38,13 @@ static MADE: AtomicU32 = AtomicU32::new(0);
 /// How the pod is shut in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
+    /// Programs, and of the floor only what leads in.
     Kernel,
+    /// By the installer itself, programs and floor.
+    Installed,
+    /// By the installer itself, which has to find the gate.
+    NftCgroup,
     NftUser,
-}
-
-/// By what the installer knows the gate, without its being told the token.
-pub(crate) fn token() -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(TOKEN).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
 /// The pod of one test.
@@ -93,7 +93,7 @@ impl Stage {
             run(&format!("ip -n {space} link set lo up"))?;
         }
         run(&format!("ip link add eth0 netns {space} type veth peer name eth0 netns {far}"))?;
-        for (space, v4, v6) in [(&space, POD, "fd13:9::2"), (&far, "10.213.9.1", "fd13:9::1")] {
+        for (space, v4, v6) in [(&space, POD, POD_V6), (&far, "10.213.9.1", "fd13:9::1")] {
             run(&format!("ip -n {space} addr add {v4}/24 dev eth0"))?;
             run(&format!("ip -n {space} addr add {v6}/64 dev eth0 nodad"))?;
             run(&format!("ip -n {space} link set eth0 up"))?;
@@ -104,7 +104,7 @@ impl Stage {
         let mount =
             mounts.lines().find(|line| line.contains(" - cgroup2 ")).context("no cgroup2")?;
         let group = Path::new(mount.split(' ').nth(4).context("no mount point")?).join(&name);
-        for part in ["", "agent"] {
+        for part in ["", "agent", "init"] {
             fs::create_dir(group.join(part))?;
         }
         let pins = Path::new("/sys/fs/bpf").join(&name);
@@ -121,6 +121,9 @@ impl Stage {
 
     /// What `tollgate-init` does, but for the floor.
     fn install(&self) -> Result<()> {
+        if matches!(self.mode, Mode::Installed | Mode::NftCgroup) {
+            return self.run_installer().map(drop);
+        }
         let inbound = format!(
             "table inet e2e {{ chain receive {{ type nat hook prerouting priority -100;\n\
              iifname != \"lo\" tcp dport {{ {SERVES}, 9090 }} redirect to :16806\n}}\n}}\n"
@@ -129,7 +132,7 @@ impl Stage {
         match self.mode {
             Mode::Kernel => {
                 let cgroup = File::open(&self.group)?;
-                let own: [IpAddr; 2] = [POD.parse()?, "fd13:9::2".parse()?];
+                let own: [IpAddr; 2] = [POD.parse()?, POD_V6.parse()?];
                 let spec = PodSpec {
                     ports: Ports { intake: INTAKE_PORT, responder: RESPONDER_PORT },
                     gate_ports: &GATE_PORTS,
@@ -141,7 +144,7 @@ impl Stage {
                 };
                 ebpf::install(&[cgroup.as_fd()], &self.pins, &spec)?;
             }
-            Mode::NftUser => self.nft(&format!(
+            Mode::Installed | Mode::NftCgroup | Mode::NftUser => self.nft(&format!(
                 "table inet lead {{ chain out {{ type nat hook output priority -100;\n\
                  meta skuid != {AGENT} accept\noifname \"lo\" accept\n\
                  udp dport 53 redirect to :{RESPONDER_PORT}\nmeta l4proto tcp redirect to :{INTAKE_PORT}\n}}\n}}\n"
@@ -149,15 +152,53 @@ impl Stage {
         }
         let mode = match self.mode {
             Mode::Kernel => "kernel",
-            Mode::NftUser => "nft-user",
+            Mode::Installed | Mode::NftCgroup | Mode::NftUser => "nft-user",
         };
         self.pod_file(&self.says(mode))
+    }
+
+    /// Has `tollgate-init` shut the pod in; what it says.
+    fn run_installer(&self) -> Result<Value> {
+        let (file, pins) = (self.stand.file("pod.json"), &self.pins);
+        let text = |path: &Path| path.to_str().map(str::to_owned).context("a path that is no text");
+        let [file, pins, group] = [&file, pins, &self.group].map(|path| text(path));
+        let root = text(self.group.parent().context("no root")?)?;
+        let (inbound, program) = (SERVES.to_string(), tollgate()?.with_file_name("tollgate-init"));
+        let (program, file, pins, group) = (text(&program)?, file?, pins?, group?);
+        let mode = if self.mode == Mode::Installed { "kernel" } else { "nft-cgroup" };
+        let maps = text(&self.pins.join("maps"))?;
+        let mode = ["--mode", mode, "--minimum", mode, "--gate-uid", "0", "--gate-maps", &maps];
+        let places =
+            ["--pod-file", &file, "--pins", &pins, "--cgroup", &group, "--cgroup-root", &root];
+        let words = [program.as_str(), "install", "--json", "--inbound", &inbound];
+        let words = [&words[..], &mode, &places].concat();
+        let words: Vec<_> = words.into_iter().map(str::to_owned).collect();
+        let done = Running::start(&mut self.inside("init", &words))?.end(LIMIT)?;
+        ensure!(done.status.success(), "{done:?}");
+        Ok(serde_json::from_str(&done.stdout)?)
+    }
+
+    /// The same anew, now that the gate listens.
+    pub(crate) fn find_gate(&self) -> Result<()> {
+        let report = self.run_installer()?;
+        ensure!(report.get("next") == Some(&json!([])), "it does not know the gate: {report}");
+        Ok(())
     }
 
     /// What the installer says of a pod that is shut in like this.
     pub(crate) fn says(&self, mode: &str) -> Value {
         json!({"version": 1, "mode": mode, "why": "the test says so", "maps": self.pins.join("maps"),
-            "inbound": [SERVES], "own": [POD, "fd13:9::2"], "interfaces": ["eth0"], "token": TOKEN, "xdp": "closed"})
+            "inbound": [SERVES], "own": [POD, POD_V6], "interfaces": ["eth0"], "token": TOKEN, "xdp": "closed"})
+    }
+
+    /// By what the installer knows the gate, without its being told the token.
+    pub(crate) fn greeting(&self) -> Result<String> {
+        use sha2::Digest as _;
+        let file: Value = serde_json::from_slice(&fs::read(self.stand.file("pod.json"))?)?;
+        let token = file.get("token").and_then(Value::as_str).context("no token")?;
+        let digest = sha2::Sha256::digest(token);
+        let hex = digest.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        Ok(format!("tollgate {hex}"))
     }
 
     pub(crate) fn pod_file(&self, says: &Value) -> Result<()> {
@@ -165,8 +206,12 @@ impl Stage {
     }
 
     fn nft(&self, rules: &str) -> Result<()> {
+        Self::nft_in(&self.space, rules)
+    }
+
+    fn nft_in(space: &str, rules: &str) -> Result<()> {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net=/run/netns/{}", self.space)).args(["nft", "-f", "-"]);
+        command.arg(format!("--net=/run/netns/{space}")).args(["nft", "-f", "-"]);
         let mut child = command.stdin(Stdio::piped()).spawn()?;
         child.stdin.take().context("no stdin")?.write_all(rules.as_bytes())?;
         ensure!(child.wait()?.success(), "nft: {rules}");
@@ -193,7 +238,35 @@ impl Stage {
 
     /// Starts a gate in a control group of its own, as a container that is started anew has one, without capabilities.
     pub(crate) fn start_gate(&mut self) -> Result<()> {
+        self.begin_gate()?;
+        if self.mode == Mode::NftCgroup {
+            self.find_gate()?;
+        }
+        self.until_ready()
+    }
+
+    /// The same, as far as it goes without the installer.
+    pub(crate) fn begin_gate(&mut self) -> Result<()> {
         self.gate = Some(self.spawn_gate()?);
+        self.until_serving()
+    }
+
+    /// Starts a gate in the control group of the one before, as where the node makes one that stays.
+    pub(crate) fn start_gate_in_its_group(&mut self) -> Result<()> {
+        self.gate = Some(self.spawn_gate_in(&self.gate_group())?);
+        self.until_serving()?;
+        self.until_ready()
+    }
+
+    fn until_serving(&self) -> Result<()> {
+        let serves = until(LIMIT, "the gate serves", || {
+            Ok(self.log().contains("the gate serves").then_some(()))
+        });
+        serves.with_context(|| self.log())
+    }
+
+    /// Waits until the gate says that it is ready.
+    pub(crate) fn until_ready(&self) -> Result<()> {
         let ready = until(LIMIT, "the gate is ready", || {
             ensure!(!self.log().contains("next: tollgate check"), "it ended");
             Ok(self.get("/readyz").ok().filter(|(status, _)| *status == 200).map(drop))
@@ -203,8 +276,12 @@ impl Stage {
 
     pub(crate) fn spawn_gate(&mut self) -> Result<Running> {
         self.gates += 1;
-        let group = format!("gate-{}", self.gates);
+        let group = self.gate_group();
         fs::create_dir(self.group.join(&group))?;
+        self.spawn_gate_in(&group)
+    }
+
+    fn spawn_gate_in(&self, group: &str) -> Result<Running> {
         let config = self.stand.file("tollgate.yaml");
         let raw = if self.raw { ",+net_raw" } else { "" };
         let words = [
@@ -217,7 +294,7 @@ impl Stage {
             "--config".to_owned(),
             config.display().to_string(),
         ];
-        Running::start(&mut self.inside(&group, &words))
+        Running::start(&mut self.inside(group, &words))
     }
 
     /// A program in the pod's network, in this control group of it.
@@ -258,6 +335,25 @@ impl Stage {
         };
         ensure!(done.status.success(), "{code}: {}", done.stderr);
         Ok(done.stdout.trim().to_owned())
+    }
+
+    /// How many packets of the Internet's protocols arrive on the other side while `work` is done, but for those by which
+    /// neighbours find each other.
+    pub(crate) fn arriving(&self, work: impl FnOnce() -> Result<()>) -> Result<u64> {
+        const COUNT: &str = "add table netdev count\ndelete table netdev count\ntable netdev count {\n\
+            counter arrived { }\nchain enter { type filter hook ingress device \"eth0\" priority -500;\n\
+            meta protocol arp accept\n\
+            icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld2-listener-report } accept\n\
+            counter name arrived\n}\n}\n";
+        let far = self.space.replace("-pod", "-far");
+        Self::nft_in(&far, COUNT)?;
+        work()?;
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{far}"));
+        command.args(["nft", "-j", "list", "counter", "netdev", "count", "arrived"]);
+        let list: Value = serde_json::from_slice(&command.output()?.stdout)?;
+        let counted = list.pointer("/nftables/1/counter/packets").and_then(Value::as_u64);
+        counted.context("no count")
     }
 
     /// Does something on a thread in the pod's network.
@@ -331,7 +427,7 @@ impl Drop for Stage {
         if let Some(gate) = self.gate.take() {
             drop(gate);
         }
-        if self.mode == Mode::Kernel {
+        if matches!(self.mode, Mode::Kernel | Mode::Installed) {
             drop(ebpf::uninstall(&self.pins));
         }
         // Processes that end leave their group a moment later.

@@ -7,14 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, RingBuf};
-use ebpf_shared::{TECHNIQUES, Technique};
+use aya::maps::{Map, MapData, MapError, RingBuf};
+use ebpf_shared::Technique;
 
 use super::{
     folder::failed,
     layout::{Layout, MAPS},
 };
-use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exempt, sockets};
+use crate::{
+    Attempts, Counters, EbpfError, Origin, kernel, origins::Origins, programs::exempt, sockets,
+};
 
 /// The maps of the programs that an installer pinned, opened by the gate.
 ///
@@ -22,7 +24,7 @@ use crate::{Attempts, EbpfError, Origin, kernel, origins::Origins, programs::exe
 pub struct Pinned {
     maps: PathBuf,
     origins: Origins,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Counters,
 }
 
 impl fmt::Debug for Pinned {
@@ -39,7 +41,7 @@ impl Pinned {
     pub fn open(maps: &Path) -> Result<Self, EbpfError> {
         Ok(Self {
             origins: Origins::new(open(maps, "ORIGINAL")?),
-            counters: open(maps, "COUNTERS")?,
+            counters: Counters::new(open(maps, "COUNTERS")?),
             maps: maps.to_owned(),
         })
     }
@@ -80,13 +82,7 @@ impl Pinned {
     /// # Errors
     /// When the kernel does not tell.
     pub fn counters(&self) -> Result<Vec<(Technique, u64)>, EbpfError> {
-        (0..)
-            .zip(TECHNIQUES)
-            .map(|(index, technique)| {
-                let each = self.counters.get(&index, 0).map_err(map_error("COUNTERS"))?;
-                Ok((technique, each.iter().sum()))
-            })
-            .collect()
+        self.counters.read()
     }
 }
 

@@ -121,18 +121,30 @@ fn in_a_network_of_its_own_a_process_has_all_ports_and_no_way_out() {
     });
 }
 
-/// Options that choose a way or a mark: level, name, value.
-const KEPT_BACK: [(i32, i32, &str); 11] = [
+/// Options that choose a way, a source or a mark: level, name, value.
+const KEPT_BACK: [(i32, i32, &str); 23] = [
     (1, 25, "b'eth0'"),
     (1, 36, "0x50524f58"),
     (1, 62, "2"),
     (0, 4, "bytes([1, 1, 1, 1])"),
+    (0, 15, "1"),
+    (0, 16, "bytes(4)"),
+    (0, 17, "bytes(4)"),
     (0, 19, "1"),
     (0, 50, "socket.htonl(2)"),
+    (0, 51, "16801 << 16 | 16801"),
     (41, 6, "bytes(16)"),
+    (41, 9, "bytes(28)"),
+    (41, 34, "bytes(4)"),
+    (41, 35, "bytes(4)"),
+    (41, 50, "bytes(20)"),
+    (41, 54, "bytes(8)"),
+    (41, 55, "bytes(8)"),
     (41, 57, "bytes(8)"),
+    (41, 59, "bytes(8)"),
     (41, 75, "1"),
     (41, 76, "socket.htonl(2)"),
+    (41, 78, "1"),
     // One that is longer than what programs are shown.
     (0, 4, "bytes(5000)"),
 ];

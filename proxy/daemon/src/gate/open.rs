@@ -78,6 +78,8 @@ pub(crate) fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Start
 pub(crate) fn open(state: &StateFolder) -> Result<(Arc<Gate>, StateKey, Views), StartError> {
     // Both TLS stacks of this process use one provider of cryptography; a second call changes nothing.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    // The ledger's thread, those for what is large and those that carry traffic are started from here on.
+    short_turns();
     let key = load_or_make_master_key(state).map_err(|error| StartError::Key(error.to_string()))?;
     let folder = || state.fd().try_clone_to_owned().map_err(system("opening the state folder"));
     let master = MasterKey::of(&key);
@@ -125,9 +127,17 @@ pub(crate) fn traffic() -> Result<tokio::runtime::Runtime, StartError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers.min(WORKERS))
         .thread_name("traffic")
+        .on_thread_start(short_turns)
         .enable_all()
         .build()
         .map_err(system("starting threads"))
+}
+
+/// Where one processor is fought over, the ledger's thread waits for it several times in each commit.
+fn short_turns() {
+    if let Err(error) = launch::take_short_turns() {
+        tracing::debug!(%error, "threads take the system's usual turns");
+    }
 }
 
 fn open_ledger(

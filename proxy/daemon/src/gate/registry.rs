@@ -68,7 +68,7 @@ pub(super) fn register(
     let (origins, attempts) = match cgroup {
         Some(cgroup) => {
             let mut enforcement = Enforcement::attach(cgroup.as_fd())?;
-            let attempts = enforcement.attempts();
+            let attempts = enforcement.attempts().zip(enforcement.counters());
             (Origins::Programs(Box::new(enforcement)), attempts)
         }
         None => (Origins::Rules, None),
@@ -95,8 +95,8 @@ pub(super) fn register(
         names: Addresses::default(),
     };
     let issued = traffic.block_on(issue(gate, &run, register.keys));
-    if let Some(attempts) = attempts {
-        let teller = Teller::new(Arc::clone(gate), Whose::Run(Arc::clone(&run)));
+    if let Some((attempts, counters)) = attempts {
+        let teller = Teller::new(Arc::clone(gate), Whose::Run(Arc::clone(&run), counters));
         let telling = teller.tell(attempts, run.over.clone());
         run.tasks.spawn_on(logged(telling), traffic);
     }

@@ -12,6 +12,7 @@ use ebpf::xdp::Held;
 use ebpf::{Attempts, EbpfError, Pinned, Technique};
 use socket2::SockRef;
 
+use super::exempt::Exemption;
 use super::file::{PodFile, Xdp};
 use super::{Mode, PodError};
 use crate::config;
@@ -39,6 +40,8 @@ pub(crate) struct Pod {
     pinned: Option<Pinned>,
     /// Set while the gate's own connections come back to it.
     led_back: AtomicBool,
+    /// Whether the firewall knows the gate, in the modes without programs.
+    exemption: Option<Exemption>,
     xdp: Xdp,
     /// The queues of the pod's interfaces, where the gate is to hold them.
     _held: Option<Held>,
@@ -76,6 +79,10 @@ impl Pod {
             (Mode::Kernel, None) | (Mode::NftCgroup | Mode::NftUser, _) => None,
         };
         let myself = myself(mode, pinned.as_ref())?;
+        let exemption = pinned.is_none().then(|| Exemption::new(mode));
+        if let Some(exemption) = &exemption {
+            exemption.missing();
+        }
         let held = match file.xdp {
             Xdp::Hold => Some(hold(&file.interfaces)?),
             Xdp::Open | Xdp::Closed => None,
@@ -90,6 +97,7 @@ impl Pod {
             myself,
             pinned,
             led_back: AtomicBool::new(false),
+            exemption,
             xdp: file.xdp,
             _held: held,
         })
@@ -195,7 +203,12 @@ impl Pod {
         if led_back {
             says.push_str("; the gate is led to itself: nothing can leave");
         }
-        Condition { name: "enforcement", ready: !led_back, says, since: None }
+        let unknown = self.exemption.as_ref().and_then(Exemption::missing);
+        if let Some(remedy) = unknown {
+            says = format!("{says}; {remedy}");
+        }
+        let ready = !led_back && unknown.is_none();
+        Condition { name: "enforcement", ready, says, since: None }
     }
 }
 

@@ -45,11 +45,11 @@ impl Mode {
             Self::Kernel => None,
             Self::NftCgroup => Some(
                 "firewall rules alone shut the pod in: whoever has CAP_NET_ADMIN in it takes them away, and refused \
-                 attempts are not told",
+                 attempts are told by tollgate-init check only",
             ),
             Self::NftUser => Some(
                 "firewall rules alone shut the pod in and know the gate by its user: whoever has CAP_SETUID or \
-                 CAP_NET_ADMIN in it goes free, and refused attempts are not told",
+                 CAP_NET_ADMIN in it goes free, and refused attempts are told by tollgate-init check only",
             ),
         }
     }

@@ -1,6 +1,6 @@
 //! TLS of the port that agents are told of: its certificate, and whose client certificates it takes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl FrontTls {
         let cgroup = member.map(|member| member.cgroup.to_string());
         let peer = Peer { cgroup, ..Peer::at(peer.ip()) };
         // What the beginning needs is freed before the first request is read.
-        match Box::pin(self.begin(&front.gate, stream)).await {
+        match Box::pin(self.begin(&front.gate, stream, peer.address)).await {
             Some(Begun::Tls { stream, h2, certificates }) => {
                 let peer = Peer { certificates, ..peer };
                 Box::pin(front::one(front, stream, (peer, stranger), h2)).await;
@@ -83,12 +83,12 @@ impl FrontTls {
             Some(Begun::Clear { stream, h2 }) => {
                 Box::pin(front::one(front, stream, (peer, stranger), h2)).await;
             }
-            None => tracing::debug!(peer = %peer.address, "a connection ended before it began"),
+            None => {}
         }
     }
 
     /// The connection once its requests can be read; `None` where it comes to none.
-    async fn begin(&self, gate: &Gate, stream: TcpStream) -> Option<Begun> {
+    async fn begin(&self, gate: &Gate, stream: TcpStream, peer: IpAddr) -> Option<Begun> {
         let beginning = hello::open(Paced::new(stream), Limits::default());
         match unless_ending(gate, beginning).await? {
             Ok(Opening::Tls(hello)) => {
@@ -113,7 +113,7 @@ impl FrontTls {
             Ok(Opening::Http(stream)) if self.plain => Some(Begun::Clear { stream, h2: false }),
             Ok(Opening::Http2(stream)) if self.plain => Some(Begun::Clear { stream, h2: true }),
             Ok(Opening::Http(_) | Opening::Http2(_)) => {
-                tracing::info!("a client spoke in clear to a port with TLS");
+                tracing::info!(%peer, "a client spoke in clear to a port with TLS");
                 None
             }
             Ok(Opening::Other(_) | Opening::Silent(_) | Opening::Closed) => None,

@@ -16,6 +16,7 @@ use super::connect::{ConnectError, Connector};
 use super::resolve::Resolved;
 
 mod body;
+mod gathered;
 mod lane;
 mod link;
 mod wire;

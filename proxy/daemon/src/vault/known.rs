@@ -156,12 +156,6 @@ pub struct Account {
     pub value: String,
 }
 
-/// The kind of credential that a host takes.
-#[must_use]
-pub fn for_host(host: &str) -> Option<&'static Kind> {
-    KINDS.iter().find(|kind| kind.hosts.contains(&host))
-}
-
 /// The kind of a provider's name.
 #[must_use]
 pub fn named(name: &str) -> Option<&'static Kind> {

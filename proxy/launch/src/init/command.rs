@@ -16,7 +16,7 @@ use rustix::{
     fs::{Mode, OFlags},
     net::{AddressFamily, SocketFlags, SocketType},
     pipe::PipeFlags,
-    process::{Gid, Pid, Uid},
+    process::{Gid, Pid, Resource, Rlimit, Uid},
     thread::{CapabilitySet, CapabilitySets},
 };
 
@@ -126,10 +126,31 @@ fn prepare(plan: &Plan, terminal: Option<&OwnedFd>, foreground: bool) -> Result<
     for &number in &plan.share {
         sys::borrow(number).and_then(sys::keep_at_exec).map_err(told("sharing a descriptor"))?;
     }
+    leave_no_core().map_err(told("limiting core dumps"))?;
     drop_privileges(plan)?;
     enter_folder(plan)?;
     sys::empty_session_keyring().map_err(told("emptying the session keyring"))?;
     restore_signals(plan).map_err(told("restoring signals"))
+}
+
+/// Where the kernel hands the memory of what crashes to a program outside, which may send it on as a report.
+fn leave_no_core() -> io::Result<()> {
+    let pattern = match std::fs::read("/proc/sys/kernel/core_pattern") {
+        Ok(pattern) => pattern,
+        // A kernel without core dumps.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(limit) = core_limit(&pattern) {
+        rustix::process::setrlimit(Resource::Core, limit)?;
+    }
+    Ok(())
+}
+
+/// One byte is how a process says that no program is to be started for it (core(5)). Files are written with the rights
+/// of who crashed, and stay.
+fn core_limit(pattern: &[u8]) -> Option<Rlimit> {
+    pattern.starts_with(b"|").then_some(Rlimit { current: Some(1), maximum: Some(1) })
 }
 
 /// Nothing after this may need a refused call.
@@ -233,4 +254,16 @@ fn release_streams(shared: &[i32]) -> io::Result<()> {
 
 fn c_string(bytes: &[u8]) -> Result<CString, String> {
     CString::new(bytes).map_err(told("an argument of the command"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_started_for_what_crashes_and_files_stay() {
+        let none = Rlimit { current: Some(1), maximum: Some(1) };
+        assert_eq!(core_limit(b"|/usr/lib/systemd/systemd-coredump %P\n"), Some(none));
+        assert_eq!(core_limit(b"core.%p\n"), None);
+    }
 }

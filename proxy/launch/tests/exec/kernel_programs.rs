@@ -23,6 +23,8 @@ mod inside;
 mod network;
 #[path = "places.rs"]
 mod places;
+#[path = "programs.rs"]
+mod programs;
 #[path = "root.rs"]
 mod root;
 #[path = "terminal.rs"]

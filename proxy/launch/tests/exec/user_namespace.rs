@@ -23,6 +23,8 @@ mod network;
 mod obstacles;
 #[path = "places.rs"]
 mod places;
+#[path = "programs.rs"]
+mod programs;
 mod rules;
 #[path = "terminal.rs"]
 mod terminal;

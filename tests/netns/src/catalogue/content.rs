@@ -18,7 +18,7 @@ pub struct Elsewhere {
 const GUARDS: &str = "tests/tests/guards.rs";
 
 /// All of them: part, what is tried, file, test.
-const LISTED: [(&str, &str, &str, &str); 28] = [
+const LISTED: [(&str, &str, &str, &str); 31] = [
     (
         "SNI and Host",
         "SNI, Host, `:authority` and destination that differ, per request and per stream",
@@ -139,6 +139,24 @@ const LISTED: [(&str, &str, &str, &str); 28] = [
         "a Service's client gets its streamed answer by way of the gate, at declared ports only",
         "init-container/tests/pod/inbound.rs",
         "a_client_gets_its_streamed_answer_at_declared_ports_and_nothing_elsewhere",
+    ),
+    (
+        "Inbound",
+        "the gate's counts, which the agent moves, for who reads them, where the readers are named",
+        "init-container/tests/pod/inbound.rs",
+        "the_gates_counts_are_read_by_those_that_were_named_alone",
+    ),
+    (
+        "The gate's exemption",
+        "a PID namespace of the agent's of which all is the gate's user, when the node's agent passes",
+        "init-container/tests/pod/node.rs",
+        "who_was_in_the_pod_once_is_never_taken_for_the_gate",
+    ),
+    (
+        "The gate's life",
+        "the collection of what pods left while the gate's container is started anew",
+        "init-container/tests/pod/node.rs",
+        "folders_of_a_pod_that_somebody_is_in_stay_when_others_are_collected",
     ),
     (
         "Weaker modes",

@@ -1,6 +1,6 @@
 //! Packets that say loopback, or nothing of the world, and leave by the wire all the same.
 
-use crate::case::{Case, Form, Needs, Seen};
+use crate::case::{Case, Form, Needs, Seen, Stage};
 
 const FLOOR: &str = "cgroup_skb egress, nftables postrouting";
 const GUARDED: &str = "setsockopt; cgroup_skb egress, nftables postrouting";
@@ -83,8 +83,9 @@ pub(super) fn interfaces() -> Vec<Case> {
 /// A source that is not the pod's, of which the answer is what leaves.
 pub(super) fn sources() -> Vec<Case> {
     let case = |name, says, words| Case::inet(name, says, words).only(Form::Pod);
-    let foreign =
-        |name, says, words| case(name, says, words).closed("nftables input (lo), postrouting");
+    let foreign = |name, says, words| {
+        case(name, says, words).closed("setsockopt; nftables input (lo), postrouting")
+    };
     vec![
         foreign("freebind_tcp6", "IPV6_FREEBIND: the gate's answer goes to the source", "tcp v6 freebind")
             .refused(&["ETIMEDOUT", "EPERM"]),
@@ -105,6 +106,27 @@ pub(super) fn sources() -> Vec<Case> {
             "IPV6_FREEBIND and a closed port of ::1: the kernel's ICMPv6 quotes the packet to the source",
             "udp v6 freebind to-loopback",
         )
+        .sees(Seen::NoAnswer),
+        foreign(
+            "freebind_ip_tcp6",
+            "IP_FREEBIND on a socket of IPv6: the gate's answer goes to the source",
+            "tcp v6 freebind-ip",
+        )
+        .refused(&["ETIMEDOUT", "EPERM"]),
+        // No program sees these set the option: what closes them is the floor alone.
+        foreign(
+            "outside_freebind_tcp6",
+            "IPV6_FREEBIND outside the pod's cgroups and a closed port of ::1: the kernel's RST goes to the source",
+            "tcp v6 freebind to-loopback",
+        )
+        .staged(Stage::Outside)
+        .refused(&["ETIMEDOUT"]),
+        foreign(
+            "outside_freebind_udp6",
+            "the same over UDP: the kernel's ICMPv6 quotes the packet to the source",
+            "udp v6 freebind to-loopback",
+        )
+        .staged(Stage::Outside)
         .sees(Seen::NoAnswer),
         case(
             "link_local_tcp6",

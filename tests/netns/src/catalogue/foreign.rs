@@ -2,9 +2,12 @@
 
 use tollgate_init::mode::Mode;
 
-use crate::case::{Case, Form, Needs, Seen, Stage};
+use super::inside::{BY_USER, IS_THE_GATE};
+use crate::case::{Case, Form, Needs, Seen, Stage, Who};
 
 const FLOOR: &str = "nftables postrouting";
+const STAMPED: &str =
+    "nftables postrouting takes the mark, cgroup_skb egress gives the gate's packets theirs";
 
 fn timed_out() -> Seen {
     Seen::Error(vec!["ETIMEDOUT"])
@@ -39,6 +42,20 @@ pub(super) fn cgroups() -> Vec<Case> {
         )
         .optional(),
         outside("outside_ping", "a ping socket of a process outside the pod's cgroups", "ping v4"),
+        outside(
+            "outside_udp_mark_as_gate",
+            "UDP with the gate's mark of a process outside, opened as the gate's user",
+            "udp v4 mark files-as-gate",
+        )
+        .needs(Needs::Capability("CAP_NET_RAW"))
+        .sees(Seen::NoAnswer)
+        .left_in(&BY_USER, IS_THE_GATE)
+        .closed(STAMPED),
+        outside("outside_tcp_mark_as_gate", "the same over TCP", "tcp v4 mark files-as-gate")
+            .needs(Needs::Capability("CAP_NET_RAW"))
+            .left_in(&BY_USER, IS_THE_GATE)
+            .sees(timed_out())
+            .closed(STAMPED),
         outside("outside_raw", "protocol 253 of a process outside the pod's cgroups", "raw253 v4")
             .needs(Needs::Capability("CAP_NET_RAW")),
         outside(
@@ -49,6 +66,33 @@ pub(super) fn cgroups() -> Vec<Case> {
         .sees(timed_out())
         .without_programs(Seen::Gate)
         .optional(),
+    ]
+}
+
+/// From cgroups that root in the container makes for itself.
+pub(super) fn own_cgroups() -> Vec<Case> {
+    let case = |name, says, words| {
+        Case::inet(name, says, words).only(Form::Pod).by(&[Who::Root]).closed("sendmsg4")
+    };
+    vec![
+        case(
+            "own_cgroup_tcp",
+            "TCP from a cgroup below its own, made by a mount in a user namespace",
+            "tcp v4 own-cgroup",
+        )
+        .to_gate(),
+        case("own_cgroup_udp", "UDP from such a one", "udp v4 own-cgroup"),
+        case(
+            "threaded_cgroup_tcp",
+            "TCP of a thread in a threaded cgroup below its own",
+            "tcp v4 own-cgroup threaded",
+        )
+        .to_gate(),
+        case(
+            "threaded_cgroup_udp",
+            "UDP of a thread in a threaded cgroup below its own",
+            "udp v4 own-cgroup threaded",
+        ),
     ]
 }
 
@@ -135,6 +179,15 @@ pub(super) fn older() -> Vec<Case> {
             "udplite v4 connected",
         )
         .optional(),
+        case(
+            "older_outside_closed",
+            "a connection from before the rules and outside the pod's cgroups, given the gate's mark and closed over \
+             what it has to say",
+            "tcp v4 connected outside mark closing",
+        )
+        .needs(Needs::Capability("CAP_NET_RAW"))
+        .sees(Seen::NoAnswer)
+        .closed(STAMPED),
         case("older_ping", "a connected ping socket from before the rules", "ping v4 connected"),
     ]
 }

@@ -5,10 +5,12 @@ use tollgate_init::mode::Mode;
 use crate::case::{Case, Form, Needs, Seen};
 
 /// The modes without programs.
-const FALLBACKS: [Mode; 2] = [Mode::NftCgroup, Mode::NftUser];
+pub(super) const FALLBACKS: [Mode; 2] = [Mode::NftCgroup, Mode::NftUser];
 /// The mode in which whoever is the gate's user is the gate.
-const BY_USER: [Mode; 1] = [Mode::NftUser];
-const IS_THE_GATE: &str = "who has CAP_SETUID is the gate: admission must take it";
+pub(super) const BY_USER: [Mode; 1] = [Mode::NftUser];
+pub(super) const IS_THE_GATE: &str = "who has CAP_SETUID is the gate: admission must take it";
+/// Why a port of the gate's at an address where the gate does not listen is nothing to take.
+pub(super) const BESIDE: &str = "nothing is led to that address";
 
 /// The addresses that mean this machine, each with how it is told.
 const ADDRESSES: [(&str, &str, &str, &str); 8] = [
@@ -33,11 +35,18 @@ pub(super) fn ports() -> Vec<Case> {
         // The gate has them already, as far as it listens there.
         case.without_programs(Seen::Error(vec!["EADDRINUSE"]))
     };
-    let beside = |name, says, words| {
-        bind(name, says, words).left_in(&FALLBACKS, "nothing is led to that address")
-    };
+    let beside = |name, says, words| bind(name, says, words).left_in(&FALLBACKS, BESIDE);
     connect
         .chain([
+            case(
+                "ports_frames",
+                "TCP without a socket, by AF_PACKET on the loopback, to each gate port at ::1",
+                "",
+            )
+            .by_program("loopback")
+            .needs(Needs::Capability("CAP_NET_RAW"))
+            .refused(&["ETIMEDOUT"])
+            .closed("nftables prerouting (lo)"),
             case("ports_udp", "sendto() to each gate port at 127.0.0.1", "udp sendto 127.0.0.1")
                 .closed("sendmsg4"),
             beside("bind_127_1_2_3", "bind() to each gate port at 127.1.2.3", "bind 127.1.2.3"),

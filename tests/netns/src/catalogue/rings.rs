@@ -1,5 +1,6 @@
 //! What goes past the usual system calls, or below IP.
 
+use super::inside::{BESIDE, FALLBACKS};
 use crate::case::{Case, Form, Needs, Seen};
 
 pub(super) fn uring() -> Vec<Case> {
@@ -24,6 +25,23 @@ pub(super) fn uring() -> Vec<Case> {
         case("uring_sendmsg6", "IORING_OP_SENDMSG, UDP over IPv6", "udp v6").closed("sendmsg4/6"),
         case("uring_sendmsg_sqpoll", "IORING_OP_SENDMSG by the polling thread", "udp v4 sqpoll")
             .closed("sendmsg4/6"),
+        case("uring_send_to", "IORING_OP_SEND with an address", "udp v4 send-to")
+            .closed("sendmsg4/6"),
+        case("uring_zero_copy", "IORING_OP_SEND_ZC with an address", "udp v4 zero-copy")
+            .closed("sendmsg4/6"),
+        case(
+            "uring_option",
+            "SO_BINDTODEVICE by SOCKET_URING_OP_SETSOCKOPT, UDP to 127.0.0.1",
+            "udp v4 ring-device to-loopback",
+        )
+        .only(Form::Pod)
+        .closed("setsockopt; cgroup_skb egress, nftables postrouting"),
+        case("uring_bind", "IORING_OP_BIND at a port of the gate", "tcp v4 bind-gate")
+            .tells()
+            .alone()
+            .only(Form::Pod)
+            .left_in(&FALLBACKS, BESIDE)
+            .closed("bind4"),
         case("uring_udplite", "IORING_OP_SOCKET of UDP-Lite", "udplite v4 op-socket udp")
             .closed("sock_create"),
     ]
@@ -42,6 +60,13 @@ pub(super) fn link() -> Vec<Case> {
         Case { form: Form::Both, ..case("packet", "AF_PACKET, a whole frame", "") },
         case("packet_cooked", "AF_PACKET, SOCK_DGRAM", "cooked"),
         case("packet_bypass", "AF_PACKET with PACKET_QDISC_BYPASS", "bypass"),
+        case("packet_ring", "AF_PACKET with PACKET_TX_RING", "ring"),
+        case("packet_offload", "AF_PACKET with PACKET_VNET_HDR", "offload"),
+        Case::of("old-packet", "packet_old", "SOCK_PACKET, the packet socket of AF_INET", "")
+            .needs(raw)
+            .only(Form::Pod)
+            .closed("nftables netdev egress")
+            .root_sees(Seen::NoAnswer),
         case("packet_arp", "AF_PACKET, dressed as ARP", "as-arp"),
         case(
             "packet_neighbour",

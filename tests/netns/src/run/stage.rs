@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -102,12 +102,17 @@ impl Harness {
                     Who::Root => User::ContainerRoot,
                 };
                 let attempt = self.attempt(case.technique, &case.words)?;
-                let mut process = self.recruit(&self.cgroups.agent.clone(), user)?;
+                let mut process = self.recruit(self.home(&attempt), user)?;
                 hold(&mut process, &attempt)?;
                 self.older.insert((case.name, *who), (process, attempt));
             }
         }
         Ok(())
+    }
+
+    /// The cgroup in which what is older than the rules was made.
+    fn home(&self, attempt: &Attempt) -> &Path {
+        if attempt.says("outside") { &self.cgroups.outside } else { &self.cgroups.agent }
     }
 
     /// On what was prepared; without enforcement nothing was, and it is made now.
@@ -121,7 +126,7 @@ impl Harness {
         let (mut process, attempt) = if let Some(prepared) = self.older.remove(&(case.name, who)) {
             prepared
         } else {
-            let mut process = self.recruit(&self.cgroups.agent.clone(), user)?;
+            let mut process = self.recruit(self.home(&attempt), user)?;
             hold(&mut process, &attempt)?;
             (process, attempt)
         };

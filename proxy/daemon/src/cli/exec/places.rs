@@ -3,6 +3,7 @@
 
 mod lists;
 mod outside;
+mod programs;
 mod repository;
 mod stamp;
 mod trail;
@@ -36,6 +37,8 @@ const MOST_FIXED: usize = 512;
 #[derive(Debug, Clone)]
 pub(super) struct Around {
     home: Option<PathBuf>,
+    /// Where the user's own programs look, whatever this one was told by its environment.
+    account: Option<PathBuf>,
     here: PathBuf,
     identity: Identity,
     /// `--write`, real paths.
@@ -106,6 +109,7 @@ impl Around {
         };
         Self {
             home: std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()),
+            account: account(identity.uid),
             here: here.canonicalize().unwrap_or_else(|_| here.to_owned()),
             identity: identity.clone(),
             write: write.iter().map(real).collect(),
@@ -138,25 +142,50 @@ impl Around {
         for path in named.filter(|path| path.is_absolute()) {
             found.fix(&path, &Hold::All);
         }
+        if let Some(runtime) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            for name in lists::OF_RUNTIME {
+                found.fix(&runtime.join(name), &Hold::All);
+            }
+        }
+        if let Some(account) =
+            self.account.as_ref().filter(|home| Some(*home) != self.home.as_ref())
+        {
+            self.look_at_one_home(account, found);
+        }
         let Some(home) = &self.home else { return };
+        self.look_at_one_home(home, found);
+        // Programs that are found by name, but for those that belong to the working tree, such as an environment's.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for folder in std::env::split_paths(&path).filter(|folder| folder.starts_with(home)) {
+            if !folder.starts_with(self.tree()) || self.tree() == home {
+                found.fix(&folder, &Hold::All);
+                programs::behind(&folder, home, self.tree(), found);
+            }
+        }
+    }
+
+    fn look_at_one_home(&self, home: &Path, found: &mut Found) {
         found.hold(home);
-        let configuration = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from);
+        let elsewhere = |variable| std::env::var_os(variable).map(PathBuf::from);
+        let moved = [
+            (".config/", elsewhere("XDG_CONFIG_HOME")),
+            (".local/share/", elsewhere("XDG_DATA_HOME")),
+        ];
         for name in lists::OF_HOME {
             found.fix(&home.join(name), &Hold::All);
-            if let (Some(below), Some(other)) = (name.strip_prefix(".config/"), &configuration) {
-                found.fix(&other.join(below), &Hold::All);
+            for (usual, other) in &moved {
+                if let (Some(below), Some(other)) = (name.strip_prefix(usual), other) {
+                    found.fix(&other.join(below), &Hold::All);
+                }
             }
         }
         found.watched.extend(lists::OF_HOME_WATCHED.iter().map(|name| home.join(name)));
         for name in [".gitconfig", ".config/git/config"] {
             repository::settings(&home.join(name), None, found);
         }
-        // Programs that are found by name, but for those that belong to the working tree, such as an environment's.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for folder in std::env::split_paths(&path).filter(|folder| folder.starts_with(home)) {
-            if !folder.starts_with(self.tree()) || self.tree() == home {
-                found.fix(&folder, &Hold::All);
-            }
+        programs::installed(home, found);
+        for folder in ["bin", ".local/bin"] {
+            programs::behind(&home.join(folder), home, self.tree(), found);
         }
     }
 
@@ -213,6 +242,12 @@ impl Around {
             || above.uid() == uid
             || (above.mode() & WRITABLE != 0 && (above.mode() & STICKY == 0 || owner))
     }
+}
+
+/// The home folder that the system has for a user; none where that is the whole machine's.
+fn account(uid: u32) -> Option<PathBuf> {
+    let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok()??;
+    Some(user.dir).filter(|home| home.is_absolute() && home.parent().is_some())
 }
 
 /// What a run leaves as it is, and how the rest stood before it.

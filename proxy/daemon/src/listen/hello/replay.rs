@@ -26,18 +26,6 @@ impl<S> Replay<S> {
     pub fn first(&self) -> &[u8] {
         &self.first
     }
-
-    /// The stream itself.
-    #[must_use]
-    pub fn get_ref(&self) -> &S {
-        &self.stream
-    }
-
-    /// The bytes not yet read, and the stream.
-    #[must_use]
-    pub fn into_parts(self) -> (Bytes, S) {
-        (self.first, self.stream)
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Replay<S> {

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 
 use super::body::{Progress, RequestBody, Tracked};
+use super::gathered::Gathered;
 use super::lane::Lane;
 use super::wire::{AnswerStream, Wire};
 use crate::upstream::connect::{Dialled, Stream};
@@ -129,7 +130,7 @@ impl<B: RequestBody> Link<B> {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .keep_alive_interval(PING)
-            .handshake::<_, Tracked<B>>(TokioIo::new(io))
+            .handshake::<_, Tracked<B>>(TokioIo::new(Gathered::new(io)))
             .await?;
         // How the connection ends shows in the exchanges that use it.
         let driver = Arc::new(Driver(tokio::spawn(connection).abort_handle()));

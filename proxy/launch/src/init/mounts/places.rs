@@ -55,7 +55,11 @@ pub(super) fn hold(path: &Path) -> io::Result<()> {
     if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
         return Ok(());
     }
-    attach(&bind(&target, true)?, &target)
+    match bind(&target, true).and_then(|tree| attach(&tree, &target)) {
+        // It was removed meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 fn keep_one(path: &Path, fixed: bool) -> io::Result<()> {

@@ -4,7 +4,6 @@ use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::net::{
     IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
 };
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -12,10 +11,8 @@ use std::time::Duration;
 
 use ebpf::Pinned;
 use netns::attempt::Report;
-use netns::container::CHANNEL;
 use netns::gate::{INTAKE, MAPS, PORTS, RESPONDER, TRANSLATED, Tell, Told};
 use netns::run::EVERYWHERE;
-use netns::sys;
 use netns::topology::POD;
 use socket2::SockRef;
 
@@ -60,13 +57,8 @@ fn serve() -> io::Result<()> {
     }
     say(&Told::Ready)?;
     for line in io::stdin().lock().lines() {
-        match serde_json::from_str(&line?)? {
-            Tell::Dial { to, marker } => say(&Told::Dialled(dial(to, &marker)))?,
-            Tell::Pass => {
-                pass()?;
-                say(&Told::Passed)?;
-            }
-        }
+        let Tell::Dial { to, marker } = serde_json::from_str(&line?)?;
+        say(&Told::Dialled(dial(to, &marker)))?;
     }
     Ok(())
 }
@@ -140,12 +132,4 @@ fn origin(connection: &TcpStream) -> io::Result<Option<SocketAddr>> {
     let wanted = LED.get().and_then(|()| translated().ok()?.as_socket());
     // Of a connection that nobody translated it says where that arrived.
     Ok(wanted.filter(|wanted| *wanted != at))
-}
-
-/// Passes a UDP socket of this process over its channel.
-fn pass() -> io::Result<()> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
-    // SAFETY: the harness starts this program with its channel at that number, which nothing here closes.
-    let channel = unsafe { BorrowedFd::borrow_raw(CHANNEL) };
-    sys::send_descriptor(channel, socket.as_fd())
 }

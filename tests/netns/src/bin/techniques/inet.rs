@@ -58,6 +58,16 @@ pub(crate) fn on(attempt: &Attempt, socket: &OwnedFd) -> Met {
     datagram(attempt, &plan, socket.as_fd(), None)
 }
 
+/// Closes a connection over what it has still to say, which the kernel then says for nobody, until it is heard.
+pub(crate) fn leave(attempt: &Attempt, socket: OwnedFd) -> Met {
+    bend::socket(attempt, socket.as_fd())?;
+    sys::send_to(socket.as_fd(), &payload(attempt), 0, None).at("send")?;
+    drop(socket);
+    // Longer than the kernel waits before it says it again (200 ms, RFC 6298 with Linux's minimum).
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    Ok(None)
+}
+
 /// Sends on a socket that is there already, as the words say.
 pub(crate) fn send(attempt: &Attempt, plan: &Plan, socket: BorrowedFd<'_>) -> Met {
     match plan.form {

@@ -14,7 +14,15 @@ use crate::memory::Shared;
 const EXPERIMENT: u16 = 0x88b5;
 const ARP: u16 = 0x0806;
 const IPV6: u16 = 0x86dd;
+// Of linux/if_packet.h: options, and of the first version of a ring's frame where its length and its bytes are.
+const PACKET_TX_RING: i32 = 13;
+const PACKET_VNET_HDR: i32 = 15;
 const PACKET_QDISC_BYPASS: i32 = 20;
+const TP_STATUS_SEND_REQUEST: u32 = 1;
+const TPACKET_LENGTH: usize = 8;
+const TPACKET_FRAME: usize = 32;
+/// `SOCK_PACKET` (linux/net.h), which libc does not name.
+const SOCK_PACKET: i32 = 10;
 /// A link address that nobody has.
 const NOBODY: [u8; 6] = [2, 0, 0, 0, 0, 0x77];
 
@@ -35,10 +43,43 @@ pub(crate) fn packet(attempt: &Attempt) -> Met {
     let index = sys::interface(&attempt.site.device).at("interface")?;
     let (kind, body) = body(attempt);
     let to = Address::packet(index, kind, attempt.site.world_link);
-    let bytes = if cooked { body } else { frame(attempt, kind, &body) };
+    let mut bytes = if cooked { body } else { frame(attempt, kind, &body) };
+    if attempt.says("ring") {
+        return by_ring(socket.as_fd(), &to, &bytes);
+    }
+    if attempt.says("offload") {
+        sys::set_number(socket.as_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, 1)
+            .at("PACKET_VNET_HDR")?;
+        // Of what the card is to do: nothing.
+        bytes = [&[0; 10][..], &bytes].concat();
+    }
     let pieces = inet::bend::message(attempt)?;
     sys::send_message(socket.as_fd(), &bytes, 0, Some(&to), &pieces).at("sendmsg")?;
     Ok(None)
+}
+
+/// By a ring of frames in memory that is shared with the kernel.
+fn by_ring(fd: BorrowedFd<'_>, to: &Address, bytes: &[u8]) -> Met {
+    let request = [CHUNK, 1, CHUNK / 2, 2].map(u32::to_ne_bytes).concat();
+    sys::set_option(fd, libc::SOL_PACKET, PACKET_TX_RING, &request).at("PACKET_TX_RING")?;
+    let ring = Shared::map(fd, CHUNK as usize, 0).at("mmap")?;
+    ring.write(TPACKET_LENGTH, &u32::try_from(bytes.len()).unwrap_or(0).to_ne_bytes());
+    ring.write(TPACKET_FRAME, bytes);
+    ring.word(0).store(TP_STATUS_SEND_REQUEST, Ordering::Release);
+    sys::send_to(fd, &[], 0, Some(to)).at("sendto").map(|_length| None)
+}
+
+/// By the packet socket of Linux 2.0, which is asked for as one of the internet's.
+pub(crate) fn old_packet(attempt: &Attempt) -> Met {
+    let (kind, body) = body(attempt);
+    let protocol = i32::from(kind.to_be());
+    let socket = sys::socket(libc::AF_INET, SOCK_PACKET, protocol).at("socket")?;
+    // `sockaddr_pkt`: the interface by name, then the protocol.
+    let mut name = attempt.site.device.as_bytes().to_vec();
+    name.resize(14, 0);
+    let to = Address::raw(libc::AF_PACKET, &[&name[..], &kind.to_be_bytes()].concat());
+    let bytes = frame(attempt, kind, &body);
+    sys::send_to(socket.as_fd(), &bytes, 0, Some(&to)).at("sendto").map(|_length| None)
 }
 
 fn frame(attempt: &Attempt, kind: u16, body: &[u8]) -> Vec<u8> {

@@ -5,12 +5,15 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use netns::attempt::{Attempt, Met, Report, Stop};
+use netns::run::FENCE;
 use netns::sys;
 
+mod fence;
 mod helper;
 mod inbound;
 mod inet;
 mod link;
+mod loopback;
 mod memory;
 mod ports;
 mod processes;
@@ -25,10 +28,13 @@ const PATIENCE: i32 = 4000;
 
 const TECHNIQUES: &[Technique] = &[
     ("inet", inet::run),
+    (FENCE, fence::run),
     ("helper", helper::run),
     ("inbound", inbound::run),
     ("family", link::family),
     ("group", inet::join),
+    ("loopback", loopback::run),
+    ("old-packet", link::old_packet),
     ("packet", link::packet),
     ("ports", ports::run),
     ("processes", processes::run),
@@ -64,11 +70,15 @@ fn serve() -> std::io::Result<()> {
         }
         match sys::fork()? {
             None => {
-                say(&carry_out(&attempt, held.as_ref()))?;
+                say(&carry_out(&attempt, &mut held))?;
                 // Nothing of the parent's is to be run or written by the child.
                 std::process::exit(0);
             }
             Some(child) => {
+                if attempt.says("closing") {
+                    // Who closes it is the last who has it.
+                    held = None;
+                }
                 if !sys::wait_for(child, PATIENCE)? {
                     let late = Some("no end".to_owned());
                     say(&Report { step: attempt.technique, error: late, answer: None })?;
@@ -85,9 +95,13 @@ fn say(report: &Report) -> std::io::Result<()> {
     std::io::stdout().write_all(line.as_bytes())
 }
 
-fn carry_out(attempt: &Attempt, held: Option<&OwnedFd>) -> Report {
+fn carry_out(attempt: &Attempt, held: &mut Option<OwnedFd>) -> Report {
+    if attempt.says("closing") && held.is_some() {
+        return held.take().map_or_else(|| unknown(attempt), |it| inet::leave(attempt, it)).into();
+    }
     if attempt.says("held") {
-        return held.map_or_else(|| unknown(attempt), |socket| inet::on(attempt, socket)).into();
+        let on = |socket: &OwnedFd| inet::on(attempt, socket);
+        return held.as_ref().map_or_else(|| unknown(attempt), on).into();
     }
     let known = TECHNIQUES.iter().find(|(name, _)| *name == attempt.technique);
     known.map_or_else(|| unknown(attempt).into(), |(_, run)| run(attempt).into())

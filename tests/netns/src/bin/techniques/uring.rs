@@ -1,6 +1,7 @@
 //! Connections and datagrams that the kernel's ring makes, so that no system call of the agent names a socket address.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,6 +22,10 @@ const OP_SENDMSG: u8 = 9;
 const OP_CONNECT: u8 = 16;
 const OP_SEND: u8 = 26;
 const OP_SOCKET: u8 = 45;
+const OP_COMMAND: u8 = 46;
+const OP_SEND_ZC: u8 = 47;
+const OP_BIND: u8 = 56;
+const SOCKET_SETSOCKOPT: u64 = 3;
 
 /// Does what the words say by a ring.
 pub(crate) fn run(attempt: &Attempt) -> Met {
@@ -44,6 +49,20 @@ pub(crate) fn run(attempt: &Attempt) -> Met {
     };
     let fd = socket.as_fd();
     let bytes = inet::payload(attempt);
+    if attempt.says("bind-gate") {
+        return ring.bind(attempt, fd);
+    }
+    if attempt.says("ring-device") {
+        let device = attempt.site.device.as_bytes();
+        ring.set_option(fd, libc::SOL_SOCKET, libc::SO_BINDTODEVICE, device)
+            .at("SOCKET_URING_OP_SETSOCKOPT")?;
+    }
+    for (word, operation) in [("send-to", OP_SEND), ("zero-copy", OP_SEND_ZC)] {
+        if attempt.says(word) {
+            ring.send_to(operation, fd, &bytes, &plan.to).at("IORING_OP_SEND")?;
+            return Ok(None);
+        }
+    }
     if attempt.says("udp") {
         ring.send_message(fd, &bytes, 0, &plan.to).at("IORING_OP_SENDMSG")?;
         return Ok(None);
@@ -77,6 +96,9 @@ struct Entry {
     address: u64,
     length: u32,
     flags: u32,
+    /// The length of an address or of an option's value.
+    extent: u32,
+    value: u64,
 }
 
 impl Entry {
@@ -90,6 +112,9 @@ impl Entry {
             &self.address.to_ne_bytes(),
             &self.length.to_ne_bytes(),
             &self.flags.to_ne_bytes(),
+            &[0; 12],
+            &self.extent.to_ne_bytes(),
+            &self.value.to_ne_bytes(),
         ]
         .concat();
         for (byte, value) in bytes.iter_mut().zip(fields) {
@@ -181,6 +206,60 @@ impl Ring {
             length: u32::try_from(bytes.len()).unwrap_or(0),
             ..Entry::default()
         })
+    }
+
+    /// With the address in the entry itself.
+    fn send_to(
+        &mut self,
+        operation: u8,
+        fd: BorrowedFd<'_>,
+        bytes: &[u8],
+        to: &Address,
+    ) -> io::Result<i32> {
+        self.submit(&Entry {
+            operation,
+            fd: fd.as_raw_fd(),
+            address: bytes.as_ptr().addr() as u64,
+            length: u32::try_from(bytes.len()).unwrap_or(0),
+            offset: to.bytes().as_ptr().addr() as u64,
+            extent: u32::try_from(to.bytes().len()).unwrap_or(0),
+            ..Entry::default()
+        })
+    }
+
+    fn set_option(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        level: i32,
+        name: i32,
+        value: &[u8],
+    ) -> io::Result<i32> {
+        let [level, name] = [level, name].map(|number| u64::from(number.cast_unsigned()));
+        self.submit(&Entry {
+            operation: OP_COMMAND,
+            fd: fd.as_raw_fd(),
+            offset: SOCKET_SETSOCKOPT,
+            address: level | name << 32,
+            extent: u32::try_from(value.len()).unwrap_or(0),
+            value: value.as_ptr().addr() as u64,
+            ..Entry::default()
+        })
+    }
+
+    /// At the first of the gate's ports.
+    fn bind(&mut self, attempt: &Attempt, fd: BorrowedFd<'_>) -> Met {
+        let port = attempt.site.gate_ports.first().copied().unwrap_or_default();
+        // Where nobody ever was, so that no connection that ended a moment ago is in the way.
+        let at = Address::inet(SocketAddr::from((Ipv4Addr::new(127, 9, 9, 9), port)), 0);
+        self.submit(&Entry {
+            operation: OP_BIND,
+            fd: fd.as_raw_fd(),
+            address: at.bytes().as_ptr().addr() as u64,
+            offset: at.bytes().len() as u64,
+            ..Entry::default()
+        })
+        .at("IORING_OP_BIND")
+        .map(|_done| None)
     }
 
     fn send_message(

@@ -1,7 +1,7 @@
 //! The places that everybody knows: what programs outside execute, or are steered by.
 
 /// Below the home folder, and read-only inside. A folder stands for all below it.
-pub(super) const OF_HOME: [&str; 92] = [
+pub(super) const OF_HOME: &[&str] = &[
     // Programs that are found by name.
     "bin",
     ".local/bin",
@@ -17,7 +17,24 @@ pub(super) const OF_HOME: [&str; 92] = [
     ".zprofile",
     ".zlogin",
     ".zlogout",
-    ".oh-my-zsh/custom",
+    ".oh-my-zsh",
+    ".oh-my-bash",
+    ".zprezto",
+    ".p10k.zsh",
+    ".fzf.bash",
+    ".fzf.zsh",
+    ".nvm/nvm.sh",
+    ".nvm/bash_completion",
+    ".sdkman/bin",
+    ".ghcup/env",
+    ".deno/env",
+    ".asdf/asdf.sh",
+    ".local/share/bash-completion",
+    ".local/share/fish/vendor_conf.d",
+    ".local/share/fish/vendor_functions.d",
+    ".local/share/zinit",
+    ".config/starship.toml",
+    ".config/powershell",
     ".kshrc",
     ".mkshrc",
     ".cshrc",
@@ -40,6 +57,11 @@ pub(super) const OF_HOME: [&str; 92] = [
     ".config/autostart",
     ".local/share/applications",
     ".local/share/dbus-1",
+    ".local/share/flatpak",
+    ".local/share/gnome-shell",
+    ".local/share/nautilus",
+    ".local/share/plasma",
+    ".config/plasma-workspace",
     ".config/i3",
     ".config/sway",
     ".config/hypr",
@@ -50,11 +72,19 @@ pub(super) const OF_HOME: [&str; 92] = [
     ".tmux.conf",
     ".config/tmux",
     ".screenrc",
+    ".wezterm.lua",
+    ".config/wezterm",
+    ".config/kitty",
+    ".config/alacritty",
+    ".config/ghostty",
+    ".config/zellij",
     // Version control.
     ".gitconfig",
     ".config/git",
     ".hgrc",
     ".config/hg",
+    ".subversion/config",
+    ".config/gh/config.yml",
     // Folder hooks and version managers.
     ".config/direnv",
     ".local/share/direnv",
@@ -80,6 +110,10 @@ pub(super) const OF_HOME: [&str; 92] = [
     ".gradle/init.gradle",
     ".gradle/init.d",
     ".gradle/gradle.properties",
+    ".ansible.cfg",
+    ".terraformrc",
+    ".config/nix",
+    ".config/containers",
     // Editors and debuggers.
     ".vimrc",
     ".vim",
@@ -92,21 +126,56 @@ pub(super) const OF_HOME: [&str; 92] = [
     ".config/Code/User/settings.json",
     ".config/Code/User/tasks.json",
     ".config/zed",
+    ".config/helix",
+    ".config/sublime-text",
+    ".config/JetBrains",
+    ".local/share/JetBrains",
+    ".local/share/nvim/site",
+    ".vscode-server/extensions",
+    ".vscode-oss/extensions",
+    ".config/VSCodium/User/settings.json",
+    ".config/VSCodium/User/tasks.json",
+    ".cursor/extensions",
+    ".config/Cursor/User/settings.json",
+    ".config/Cursor/User/tasks.json",
     ".gdbinit",
+    ".config/gdb",
     ".lldbinit",
     ".irbrc",
+    ".pryrc",
+    ".pdbrc",
+    ".ipython/profile_default/startup",
+    ".jupyter/jupyter_config.py",
+    ".jupyter/jupyter_lab_config.py",
+    ".jupyter/jupyter_notebook_config.py",
+    ".jupyter/jupyter_server_config.py",
     ".Rprofile",
+    ".psqlrc",
+    ".sqliterc",
+    ".mongoshrc.js",
     // Programs that run helpers by name.
     ".curlrc",
+    ".wgetrc",
+    ".netrc",
+    ".forward",
+    ".procmailrc",
+    ".mailcap",
+    ".muttrc",
+    ".mutt",
+    ".config/mimeapps.list",
+    ".config/mpv",
     ".docker/config.json",
     ".docker/cli-plugins",
     ".aws/config",
     ".kube/config",
     ".gnupg/gpg-agent.conf",
+    ".gnupg/gpg.conf",
+    ".gnupg/scdaemon.conf",
+    ".gnupg/dirmngr.conf",
 ];
 
 /// Below the home folder, and listed if they changed: coding agents write them, and run what they name.
-pub(super) const OF_HOME_WATCHED: [&str; 5] = [
+pub(super) const OF_HOME_WATCHED: &[&str] = &[
     ".claude/settings.json",
     ".codex/config.toml",
     ".gemini/settings.json",
@@ -115,7 +184,7 @@ pub(super) const OF_HOME_WATCHED: [&str; 5] = [
 ];
 
 /// Variables that name a file or folder of that kind.
-pub(super) const NAMED_BY: [&str; 10] = [
+pub(super) const NAMED_BY: &[&str] = &[
     "BASH_ENV",
     "ENV",
     "ZDOTDIR",
@@ -129,10 +198,16 @@ pub(super) const NAMED_BY: [&str; 10] = [
 ];
 
 /// Outside of any home folder.
-pub(super) const OF_SYSTEM: [&str; 2] = ["/var/spool/cron", "/var/spool/at"];
+pub(super) const OF_SYSTEM: &[&str] = &["/var/spool/cron", "/var/spool/at"];
+
+/// Below the user's runtime folder: units and services that a session's managers read while they run.
+pub(super) const OF_RUNTIME: &[&str] = &["systemd", "dbus-1"];
+
+/// Endings of such files of the working tree as [`OF_TREE`] names.
+pub(super) const ENDINGS_OF_TREE: &[&str] = &[".code-workspace", ".sublime-project"];
 
 /// Anywhere in the working tree, and read-only inside where they are there when the run starts.
-pub(super) const OF_TREE: [&str; 17] = [
+pub(super) const OF_TREE: &[&str] = &[
     ".envrc",
     ".vscode",
     ".idea",
@@ -153,7 +228,7 @@ pub(super) const OF_TREE: [&str; 17] = [
 ];
 
 /// Anywhere in the working tree: an agent's business to change, and listed at the end if it did.
-pub(super) const WATCHED: [&str; 75] = [
+pub(super) const WATCHED: &[&str] = &[
     "package.json",
     ".npmrc",
     ".yarnrc",
@@ -189,6 +264,18 @@ pub(super) const WATCHED: [&str; 75] = [
     "tasks.py",
     "manage.py",
     "sitecustomize.py",
+    "usercustomize.py",
+    ".pdbrc",
+    ".pylintrc",
+    ".rubocop.yml",
+    ".clangd",
+    ".eslintrc.js",
+    ".eslintrc.cjs",
+    "eslint.config.js",
+    "eslint.config.mjs",
+    "eslint.config.ts",
+    ".prettierrc.js",
+    "prettier.config.js",
     "Rakefile",
     "Gemfile",
     "Vagrantfile",
@@ -232,7 +319,7 @@ pub(super) const WATCHED: [&str; 75] = [
 ];
 
 /// Folders that are not walked: installed packages, build results, caches.
-pub(super) const NOT_WALKED: [&str; 18] = [
+pub(super) const NOT_WALKED: &[&str] = &[
     "node_modules",
     "target",
     ".git",
@@ -258,4 +345,4 @@ pub(super) const OF_REPOSITORY: [&str; 5] =
     ["config", "config.worktree", "hooks", "commondir", "gitdir"];
 
 /// In a repository's folder, and listed if it changed: steps that `git rebase --continue` would execute.
-pub(super) const OF_REPOSITORY_WATCHED: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
+pub(super) const OF_REPOSITORY_WATCHED: &[&str] = &["rebase-merge", "rebase-apply", "sequencer"];

@@ -42,6 +42,7 @@ impl Desk {
     fn around(&self, here: &str, write: &[&str]) -> Around {
         Around {
             home: Some(self.home.clone()),
+            account: None,
             here: self.at(here),
             identity: Identity { uid: 0, gid: 0, groups: Vec::new() },
             write: write.iter().map(|path| self.at(path)).collect(),
@@ -212,4 +213,51 @@ fn a_repository_that_is_a_link_or_has_no_working_tree_is_one_too() {
     let fixed = desk.names(&desk.places("project", &[]).fixed);
     has(&fixed, &["project/.git", "elsewhere/config", "elsewhere/hooks"]);
     has(&fixed, &["project/mirror.git/config", "project/mirror.git/hooks"]);
+}
+
+#[test]
+fn what_runs_behind_a_programs_name_is_fixed_as_a_whole() {
+    let desk = Desk::new();
+    let (npm, tool, own) = (".node/lib/node_modules/npm", "tools/black", "project/bin/own");
+    for file in [
+        &format!("{npm}/bin/npm-cli.js"),
+        ".node/lib/node_modules/@a/b/node_modules/c/cli.js",
+        &format!("{tool}/pyvenv.cfg"),
+        &format!("{tool}/bin/black"),
+        "opt/single",
+        own,
+        ".local/lib/python3.12/site-packages/usercustomize.py",
+        ".rustup/toolchains/stable/bin/rustc",
+        "project/it.code-workspace",
+    ] {
+        desk.write(file);
+    }
+    std::fs::create_dir_all(desk.at(".local/bin")).unwrap();
+    for (name, to) in [
+        ("npm", &*format!("{npm}/bin/npm-cli.js")),
+        ("c", ".node/lib/node_modules/@a/b/node_modules/c/cli.js"),
+        ("black", &format!("{tool}/bin/black")),
+        ("single", "opt/single"),
+        ("own", own),
+        ("system", "../../usr/bin/env"),
+    ] {
+        symlink(Path::new("../..").join(to), desk.at(".local/bin").join(name)).unwrap();
+    }
+    let fixed = desk.names(&desk.places("project", &[]).fixed);
+    has(&fixed, &[npm, ".node/lib/node_modules/@a/b", tool, "opt/single", ".local/bin"]);
+    has(&fixed, &[".local/lib/python3.12/site-packages", ".rustup/toolchains/stable"]);
+    has(&fixed, &["project/it.code-workspace"]);
+    assert!(!fixed.contains(own), "the working tree is the command's business");
+}
+
+#[test]
+fn the_accounts_home_is_looked_at_where_the_environment_names_another() {
+    let desk = Desk::new();
+    desk.write(".bashrc");
+    let around = Around {
+        home: Some(desk.at("project")),
+        account: Some(desk.home.clone()),
+        ..desk.around("project", &[])
+    };
+    has(&desk.names(&Guarded::find(around).unwrap().places().fixed), &[".bashrc"]);
 }

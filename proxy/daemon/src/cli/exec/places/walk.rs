@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::lists::{NOT_WALKED, OF_TREE, WATCHED};
+use super::lists::{ENDINGS_OF_TREE, NOT_WALKED, OF_TREE, WATCHED};
 
 /// Files and folders that are looked at: 30 ms, and more than most projects have.
 const MOST_ENTRIES: usize = 30_000;
@@ -63,7 +64,7 @@ fn within(root: &Path, depth: usize, most: usize, skipped: impl Fn(&Path) -> boo
             }
             marks += usize::from(is(&name, &OF_BARE));
             note(&mut walked, &name, &path);
-            if kind.is_dir() && level < depth && !is(&name, &NOT_WALKED) && !skipped(&path) {
+            if kind.is_dir() && level < depth && !is(&name, NOT_WALKED) && !skipped(&path) {
                 left.push_back((path, level + 1));
             }
         }
@@ -77,13 +78,17 @@ fn within(root: &Path, depth: usize, most: usize, skipped: impl Fn(&Path) -> boo
 fn note(walked: &mut Walked, name: &OsStr, path: &Path) {
     if name == ".git" {
         walked.repositories.push(path.to_owned());
-    } else if is(name, &OF_TREE) {
+    } else if is(name, OF_TREE) || ends_with(name, ENDINGS_OF_TREE) {
         walked.fixed.push(path.to_owned());
-    } else if is(name, &WATCHED) {
+    } else if is(name, WATCHED) {
         walked.watched.push(path.to_owned());
     }
 }
 
 fn is(name: &OsStr, of: &[&str]) -> bool {
     of.iter().any(|one| name == OsStr::new(one))
+}
+
+fn ends_with(name: &OsStr, one_of: &[&str]) -> bool {
+    one_of.iter().any(|end| name.as_bytes().ends_with(end.as_bytes()))
 }

@@ -31,10 +31,43 @@ pub(crate) fn whole_process(attempt: &Attempt) -> Result<(), Stop> {
         let outside = std::fs::File::open(&attempt.site.outside).at("open")?;
         sys::enter(outside.as_fd()).at("setns")?;
     }
+    if attempt.says("own-cgroup") {
+        own_cgroup(attempt.says("threaded"))?;
+    }
     if attempt.says("new-cgroups") {
         sys::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP).at("unshare")?;
     }
     Ok(())
+}
+
+/// Makes a cgroup below its own, by a mount of its own in a user namespace, and goes there, or as a thread alone.
+fn own_cgroup(threaded: bool) -> Result<(), Stop> {
+    const AT: &str = "/mnt";
+    let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP;
+    sys::unshare(namespaces).at("unshare")?;
+    std::fs::write("/proc/self/uid_map", "0 0 1").at("uid_map")?;
+    sys::mount("none", AT, "cgroup2", 0).at("mount")?;
+    let own = format!("{AT}/own");
+    made(&own)
+        .and_then(|()| std::fs::write(format!("{own}/cgroup.procs"), "0"))
+        .at("own cgroup")?;
+    if !threaded {
+        return Ok(());
+    }
+    // A thread goes about within the domain of its process only.
+    let threads = format!("{own}/threads");
+    made(&threads)
+        .and_then(|()| std::fs::write(format!("{threads}/cgroup.type"), "threaded"))
+        .and_then(|()| std::fs::write(format!("{threads}/cgroup.threads"), "0"))
+        .at("threaded cgroup")
+}
+
+/// Makes a folder, or takes the one that an attempt before this one made.
+fn made(folder: &str) -> std::io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => made,
+    }
 }
 
 /// Whether only a message with ancillary data can carry what the words say.
@@ -77,6 +110,12 @@ fn option(attempt: &Attempt, fd: BorrowedFd<'_>, word: &str) -> Result<(), Stop>
                 if v6 { (IPPROTO_IPV6, IPV6_FREEBIND) } else { (IPPROTO_IP, libc::IP_FREEBIND) };
             set(level, name, &1_i32.to_ne_bytes())?;
             // Who answers this socket answers the attempt's destination.
+            let from = SocketAddr::new(attempt.to(v6).ip(), 0);
+            sys::bind(fd, &Address::inet(from, 0)).at("bind to a foreign address")
+        }
+        "freebind-ip" => {
+            // A socket of IPv6 takes the options of IP too.
+            set(IPPROTO_IP, libc::IP_FREEBIND, &1_i32.to_ne_bytes())?;
             let from = SocketAddr::new(attempt.to(v6).ip(), 0);
             sys::bind(fd, &Address::inet(from, 0)).at("bind to a foreign address")
         }
