@@ -130,7 +130,13 @@ fn killing_everyone_and_killing_a_key_do_what_they_say() -> Result<()> {
 #[test]
 fn a_kill_without_a_gate_holds_for_the_gates_to_come() -> Result<()> {
     let stand = Stand::new()?;
-    // Not even a state folder is there yet.
+    // Not even a state folder is there yet, which who mistyped its name would want to know.
+    let kill = ["kill", "--agent", "other", "--reason", "before it began"];
+    let made = "was not there and was made";
+    let first = stand.tollgate(&kill)?;
+    ensure!(first.status.success() && first.stderr.contains(made), "{first:?}");
+    let second = stand.tollgate(&kill)?;
+    ensure!(second.status.success() && !second.stderr.contains(made), "{second:?}");
     let killed = said(&stand, &["kill", "--agent", "bot", "--reason", "before it began"])?;
     ensure!(
         number(&killed, "/cut")? == 0 && killed.get("recorded") == Some(&Value::Bool(true)),

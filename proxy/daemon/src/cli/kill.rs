@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::common::{Common, who_asks};
 use super::failure::{Ended, Exit, Failure};
-use super::out::{Line, Out, Paint, counted, grouped};
+use super::out::{Line, Out, Paint, counted, grouped, harmless};
 use crate::folder::StateFolder;
 use crate::gate::client;
 use crate::gate::protocol::{Act, Answer, Ask, Killed, Switch, Target};
@@ -91,8 +91,18 @@ pub(crate) fn kill(args: &KillArgs, out: &mut Out) -> Ended {
     }
     let (target, reason) = (args.whom.target(), args.reason.clone());
     let switch = Switch { target: target.clone(), reason, by: who_asks(), dry_run: args.dry_run };
+    let path = args.common.path()?;
+    let is_new = !path.exists();
     let answer = ask(&args.common, Act::Kill(switch))?;
     let Answer::Killed(killed) = &answer else { return Err(unexpected(&answer)) };
+    if is_new {
+        // Who mistyped the folder must not believe that they stopped somebody.
+        let path = harmless(&path.display().to_string());
+        let made = format!(
+            "{path} was not there and was made: no gate has used it, so nobody runs there yet"
+        );
+        Out::stderr().line(&Line::new().paint(Paint::Bad, made))?;
+    }
     report(args, &target, killed, out)
 }
 
