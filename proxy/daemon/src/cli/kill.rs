@@ -212,7 +212,7 @@ fn confirm(common: &Common) -> Result<(), Failure> {
         ("Their streams are cut at once and nothing more is sent. Type ALL: ".to_owned(), "ALL"),
     ];
     for (question, wanted) in questions {
-        Out::stderr().raw(&super::out::harmless(&question))?;
+        Out::stderr().raw(&harmless(&question))?;
         let mut typed = String::new();
         io::stdin().lock().read_line(&mut typed).map_err(Failure::could_not)?;
         if typed.trim() != wanted {
