@@ -14,7 +14,7 @@ use crate::bound::within;
 use crate::shell::say;
 
 /// Names the file to which the times are added.
-const TIMES: &str = "TOLLGATE_SUITE_TIMES";
+const TIMES: &str = "SUITE_TIMES";
 /// The slowest takes two minutes on two processors.
 const MINUTES: u64 = 12;
 /// How long the path of the folder for temporary files may be: a socket's has 107 bytes, and tests make some below it.
@@ -53,7 +53,7 @@ pub(crate) fn run(words: &[OsString]) -> Result<u8> {
     let began = Instant::now();
     let status = within(Duration::from_mins(MINUTES), &late, || {
         let mut suite = Command::new(program);
-        suite.args(arguments);
+        suite.args(arguments).env_remove(TIMES);
         if let Some(long) = folder {
             say(format_args!("{}: too long a path for sockets below it, so /tmp", long.display()));
             suite.env("TMPDIR", "/tmp");
