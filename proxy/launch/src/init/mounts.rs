@@ -61,8 +61,8 @@ pub(super) fn arrange(plan: &Plan, contents: &[Vec<u8>]) -> Result<(), String> {
     }
     places::keep(plan)?;
     for path in plan.read_only.iter().map(Text::as_path) {
-        if in_reach(path, plan.form).map_err(at("looking at", path))? {
-            read_only(path).map_err(at("making read-only", path))?;
+        if let Some(target) = in_reach(path, plan.form).map_err(at("looking at", path))? {
+            make_read_only(&target).map_err(at("making read-only", path))?;
         }
     }
     overlay(plan, contents)?;
@@ -180,9 +180,13 @@ pub(super) fn absent(path: &Path) -> io::Result<()> {
 /// Makes a file, or a folder and all below it, read-only.
 pub(super) fn read_only(path: &Path) -> io::Result<()> {
     let Some(target) = if_there(open_target(path))? else { return Ok(()) };
-    let tree = bind(&target, true)?;
+    make_read_only(&target)
+}
+
+fn make_read_only(target: &OwnedFd) -> io::Result<()> {
+    let tree = bind(target, true)?;
     sys::set_mount_attributes(tree.as_fd(), attributes::READ_ONLY, true)?;
-    attach(&tree, &target)
+    attach(&tree, target)
 }
 
 /// For another user: by the control groups that a service manager gave a user, processes outside are stopped and
@@ -195,18 +199,18 @@ fn cgroups_read_only() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the command could come to a place at all: the gate's own program may lie where its user may not go, as
-/// below another's home.
+/// A place, if it is there and the command could come to it at all: the gate's own program may lie where its user may
+/// not go, as below another's home.
 ///
 /// In a user namespace this process is the command's user, with every right over what that user owns, so a folder that
 /// stops it stops the command, which has fewer. Without one it is root, whom a user's own file system may refuse what
 /// it grants that user, so there nothing is taken to be out of reach.
-fn in_reach(path: &Path, form: Form) -> io::Result<bool> {
+fn in_reach(path: &Path, form: Form) -> io::Result<Option<OwnedFd>> {
     match open_target(path) {
         Err(error) if form == Form::UserNamespace && error.raw_os_error() == Some(libc::EACCES) => {
-            Ok(false)
+            Ok(None)
         }
-        opened => Ok(if_there(opened)?.is_some()),
+        opened => if_there(opened),
     }
 }
 
